@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Runs every check that CI runs: ./scripts/test.sh [--quick] [options of pytest]
+#
+#   --quick    the tests alone, without linters and type checks
+#
+# All steps run even when one fails; the exit code is 1 if any did. The tests run in two processes: give `-n 0` for
+# one process (a debugger needs that), or set POLARIS_TEST_WORKERS.
+set -euo pipefail
+# shellcheck source=scripts/lib/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/environment.sh"
+
+failed=()
+
+# step NAME COMMAND...: run one check, and remember it if it failed.
+step() {
+    local name="$1" begin=$SECONDS
+    shift
+    printf '\n=== %s ===\n' "$name"
+    if "$@"; then
+        printf '=== %s: passed (%d s)\n' "$name" $((SECONDS - begin))
+    else
+        failed+=("$name")
+        printf '=== %s: FAILED (%d s)\n' "$name" $((SECONDS - begin))
+    fi
+}
+
+check_shell_scripts() {
+    find . \( -name .git -o -name .venv -o -name .tools -o -name node_modules \) -prune -o \
+        \( -name '*.sh' -o -path ./.ci/run \) -print0 | xargs -0 .venv/bin/shellcheck --external-sources
+}
+
+quick=false
+if [[ "${1:-}" == --quick ]]; then
+    quick=true
+    shift
+fi
+
+cd "$POLARIS_ROOT"
+prepare dev
+
+if ! $quick; then
+    step "ruff check" .venv/bin/ruff check
+    step "ruff format" .venv/bin/ruff format --check
+    step "mypy" .venv/bin/mypy
+    step "lint-imports" .venv/bin/lint-imports
+    step "shellcheck" check_shell_scripts
+fi
+step "pytest" .venv/bin/pytest -n "${POLARIS_TEST_WORKERS:-2}" "$@"
+
+if ((${#failed[@]})); then
+    printf '\nFAILED: %s\n' "$(
+        IFS=,
+        printf '%s' "${failed[*]}"
+    )"
+    exit 1
+fi
+printf '\nEverything passed.\n'

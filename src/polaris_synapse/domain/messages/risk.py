@@ -1,0 +1,192 @@
+"""Risk: limits, mandates, stops, and the ledger's facts."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+from polaris_synapse.domain.messages.base import Command, Message
+from polaris_synapse.domain.reasons import Reason
+
+
+class RiskLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of one account. Zero switches a limit off. Values are minor units of the desk's valuation asset.
+
+    Rates are parts per million. ``repeated_orders_max``: the same order (symbol, side, quantity, price) within
+    ``repeated_order_window_seconds`` before the account is stopped until a named person re-enables it.
+    """
+
+    order_quantity_lots_max: int = 0
+    order_value_units_max: int = 0
+    price_collar_ppm: int = 50_000
+    market_data_age_seconds_max: int = 5
+    messages_per_second_max: int = 50
+    message_burst_max: int = 100
+    repeated_orders_max: int = 20
+    repeated_order_window_seconds: int = 10
+    open_orders_max: int = 500
+    position_value_units_max: int = 0
+    exposure_units_max: int = 0
+    concentration_ppm_max: int = 0
+    leverage_ppm_max: int = 1_000_000
+    daily_loss_units_max: int = 0
+    drawdown_ppm_max: int = 0
+
+
+class Mandate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent may do on an account. Values in minor units of the valuation asset.
+
+    An order above ``approval_above_units`` needs a person's approval; 0 asks for one always.
+    """
+
+    account: str
+    agent: str
+    symbols: tuple[str, ...]
+    order_value_units_max: int
+    daily_value_units_max: int
+    approval_above_units: int
+    enabled: bool = True
+
+
+class KillLevel(IntEnum):
+    """How hard trading is stopped. Each level includes the one before it. Cancels always pass."""
+
+    OFF = 0
+    NO_NEW_RISK = 1  # only orders that reduce a position
+    CANCEL_ALL = 2  # nothing new, and every open order is cancelled
+    FLATTEN = 3  # and every position is closed at the market
+
+
+class MoveFunds(Command, frozen=True, kw_only=True, gc=False):
+    """A deposit (positive) or withdrawal (negative) of minor units. ``reference`` is unique per account for ever."""
+
+    account: str
+    asset: str
+    amount_units: int
+    reference: str
+
+
+class SetLimits(Command, frozen=True, kw_only=True, gc=False):
+    """Set the limits of ``account``; ``"*"`` sets the default for accounts without their own."""
+
+    account: str
+    limits: RiskLimits
+
+
+class SetMandate(Command, frozen=True, kw_only=True, gc=False):
+    """Give, change or (``enabled=False``) take back an agent's mandate."""
+
+    mandate: Mandate
+
+
+class ActivateBreaker(Command, frozen=True, kw_only=True, gc=False):
+    """Trip the circuit breaker: no new orders in ``scope`` (``"*"``, ``"symbol:X"`` or ``"account:X"``)."""
+
+    scope: str = "*"
+    note: str = ""
+
+
+class ResetBreaker(Command, frozen=True, kw_only=True, gc=False):
+    """Close a tripped breaker again. Takes a person: nothing resets itself."""
+
+    scope: str = "*"
+    note: str = ""
+
+
+class SetKillLevel(Command, frozen=True, kw_only=True, gc=False):
+    """Set the kill switch, for every account (``"*"``) or one."""
+
+    level: KillLevel
+    account: str = "*"
+    note: str = ""
+
+
+class ReenableAccount(Command, frozen=True, kw_only=True, gc=False):
+    """A named person lets an account trade again after the repeated-order throttle stopped it."""
+
+    account: str
+    note: str = ""
+
+
+class Posting(Struct, frozen=True, gc=False):
+    """One leg of a double entry: ``units`` minor units of ``asset`` onto ``ledger_account`` (negative: off it)."""
+
+    ledger_account: str
+    asset: str
+    units: int
+
+
+class LedgerPosted(Message, frozen=True, kw_only=True, gc=False):
+    """A balanced set of postings: per asset they sum to zero. ``cause``: ``fill``, ``fee``, ``funds``."""
+
+    entry_id: int
+    account: str
+    cause: str
+    reference: str
+    postings: tuple[Posting, ...]
+    symbol: str = ""
+    notional_units: int = 0
+
+
+class BalanceChanged(Message, frozen=True, kw_only=True, gc=False):
+    """What an account holds of an asset, in minor units. ``reserved_units`` is the part that open orders need."""
+
+    account: str
+    asset: str
+    total_units: int
+    reserved_units: int
+
+
+class PositionChanged(Message, frozen=True, kw_only=True, gc=False):
+    """What an account has traded into: signed lots, their cost and the profit realised so far, in quote minor units."""
+
+    account: str
+    symbol: str
+    quantity_lots: int
+    cost_units: int
+    realised_pnl_units: int
+    fees_units: int
+    traded_notional_units: int = 0
+
+
+class AccountMetrics(Message, frozen=True, kw_only=True, gc=False):
+    """An account valued at current marks, in minor units of the valuation asset. At a bounded rate."""
+
+    account: str
+    equity_units: int
+    day_start_equity_units: int
+    peak_equity_units: int
+    exposure_units: int
+    open_orders_units: int
+    open_orders: int = 0
+    unpriced_assets: tuple[str, ...] = ()
+
+
+class BreakerChanged(Message, frozen=True, kw_only=True, gc=False):
+    """The circuit breaker of a scope tripped or was reset."""
+
+    scope: str
+    tripped: bool
+    reason: Reason
+    note: str
+    actor: str
+
+
+class KillLevelChanged(Message, frozen=True, kw_only=True, gc=False):
+    """The kill switch moved. ``cancelled`` lists the orders that it asked to cancel."""
+
+    account: str
+    level: KillLevel
+    note: str
+    actor: str
+    order_ids: tuple[int, ...] = ()
+
+
+class LimitBreached(Message, frozen=True, kw_only=True, gc=False):
+    """A limit was hit by something other than one order's check: a daily loss, a drawdown, a runaway account."""
+
+    account: str
+    reason: Reason
+    detail: str
+    symbol: str = ""

@@ -1,0 +1,1 @@
+"""Execution: venues and their adapters, smart routing, algorithms and reconciliation."""

@@ -1,0 +1,1 @@
+"""Matching: the order books of the internal venue, in price-time priority."""

@@ -1,0 +1,1 @@
+"""Order gateway: REST, WebSocket and Binance-compatible order entry, with authentication and rate limits."""

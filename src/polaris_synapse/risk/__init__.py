@@ -1,0 +1,1 @@
+"""Risk: accounts, the double-entry ledger, positions, limits, circuit breakers and the kill switch."""

@@ -117,7 +117,7 @@ class VenueOrderStatus(Message, frozen=True, kw_only=True, gc=False):
 
 
 class BreakChanged(Message, frozen=True, kw_only=True, gc=False):
-    """A difference with a venue that reconciliation cannot explain, opened or resolved. Open, it stops new risk there."""
+    """A difference with a venue that reconciliation cannot explain, open or resolved. Open, it stops new risk."""
 
     break_id: str
     venue: str

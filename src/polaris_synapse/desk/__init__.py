@@ -1,0 +1,1 @@
+"""The composition root: settings, first start, and the wiring of all rooms into one running desk."""

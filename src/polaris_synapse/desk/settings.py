@@ -1,0 +1,330 @@
+"""The desk's settings: one typed tree. An unknown or contradictory setting is an error with one clear sentence.
+
+Values come from, strongest first: options of the command, environment variables, ``.env``, the YAML file. The
+environment variables of the deployment (``BINANCE_PROD_API_KEY`` and so on) keep their plain names; every other setting
+is ``POLARIS_`` and its path, such as ``POLARIS_FEED__MODE=replay``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from polaris_synapse.domain.money import DECIMAL_TEXT_CHARACTERS_MAX
+
+ENVIRONMENT_PREFIX: Final = "POLARIS_"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+JWT_SECRET_BYTES_MIN: Final = 32
+
+#: Decimal text such as "0.01": quoted in YAML, so that no digit is lost on the way.
+DecimalText = Annotated[
+    str, StringConstraints(pattern=r"^\d{1,30}(\.\d{1,18})?$", max_length=DECIMAL_TEXT_CHARACTERS_MAX)
+]
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.\-]{1,23}$")]
+AssetCode = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,12}$")]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_\-]{0,31}$")]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ports(_Section):
+    """One port a service. 0 lets the system choose, which tests use."""
+
+    llm_agents: Port = 8000
+    compliance: Port = 8080
+    market_data: Port = 8081
+    gateway: Port = 8082
+    risk: Port = 8083
+    matching: Port = 8084
+    execution: Port = 8085
+
+    @model_validator(mode="after")
+    def _differ(self) -> Ports:
+        chosen = [port for port in self.model_dump().values() if port]
+        if len(set(chosen)) != len(chosen):
+            raise ValueError("two services have the same port")
+        return self
+
+
+class FeedMode(StrEnum):
+    """Where market data comes from. AUTO: live where the network allows it, otherwise simulated."""
+
+    AUTO = "auto"
+    BINANCE = "binance"
+    REPLAY = "replay"
+    SIMULATED = "simulated"
+
+
+class FeedSettings(_Section):
+    """The market data feed. ``speed`` of a replay: 1 is as recorded, 10 ten times as fast, 0 as fast as possible."""
+
+    mode: FeedMode = FeedMode.AUTO
+    seed: int = 1
+    speed: float = Field(default=1.0, ge=0)
+    repeat: bool = True
+    recordings: tuple[Path, ...] = ()
+    record_directory: Path | None = None
+    binance_rest_url: str = "https://api.binance.com"
+    binance_stream_url: str = "wss://stream.binance.com:9443"
+    probe_seconds_max: float = Field(default=1.5, gt=0, le=30)
+    marks_per_second_max: int = Field(default=4, ge=1, le=100)
+    stale_seconds: int = Field(default=5, ge=1, le=3600)
+
+
+class AssetSettings(_Section):
+    """A currency or token and the decimal places of its minor unit."""
+
+    code: AssetCode
+    decimals: int = Field(ge=0, le=18)
+
+
+class InstrumentSettings(_Section):
+    """One tradable pair."""
+
+    symbol: Symbol
+    base: AssetCode
+    quote: AssetCode
+    tick_size: DecimalText
+    lot_size: DecimalText
+    min_quantity: DecimalText | None = None
+    max_quantity: DecimalText | None = None
+    min_notional: DecimalText = "0"
+    maker_fee_ppm: int = Field(default=1000, ge=-1000, le=100_000)
+    taker_fee_ppm: int = Field(default=1000, ge=0, le=100_000)
+    venue: Literal["paper", "internal"] = "paper"
+    reference_symbol: Symbol | None = None
+
+
+class AccountSettings(_Section):
+    """An account that exists from the first start, with what is paid in once. Paper money."""
+
+    name: AccountName
+    holder: str = Field(min_length=1, max_length=100)
+    kind: Literal["PERSON", "ENTITY", "AGENT"] = "PERSON"
+    country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    deposits: dict[AssetCode, DecimalText] = {}
+    kyc_approved: bool = True
+
+
+class LimitSettings(_Section):
+    """Risk limits of one account, in the valuation asset. What is absent is not limited."""
+
+    order_value_max: DecimalText | None = None
+    position_value_max: DecimalText | None = None
+    exposure_max: DecimalText | None = None
+    daily_loss_max: DecimalText | None = None
+    drawdown_ppm_max: int | None = Field(default=None, gt=0, le=1_000_000)
+    concentration_ppm_max: int | None = Field(default=None, gt=0)
+    leverage_ppm_max: int = Field(default=1_000_000, gt=0)
+    price_collar_ppm: int = Field(default=50_000, gt=0, le=1_000_000)
+    market_data_age_seconds_max: int = Field(default=5, gt=0, le=3600)
+    messages_per_second_max: int = Field(default=50, gt=0)
+    message_burst_max: int = Field(default=100, gt=0)
+    repeated_orders_max: int = Field(default=20, gt=0)
+    repeated_order_window_seconds: int = Field(default=10, gt=0)
+    open_orders_max: int = Field(default=500, gt=0)
+
+
+class MandateSettings(_Section):
+    """What an agent may do on an account without asking, in the valuation asset."""
+
+    account: AccountName
+    agent: AccountName
+    symbols: tuple[Symbol, ...]
+    order_value_max: DecimalText
+    daily_value_max: DecimalText
+    approval_above: DecimalText
+
+
+class AgentSection(_Section):
+    """The deterministic analyst."""
+
+    name: AccountName = "jarvis"
+    account: AccountName = "jarvis"
+    enabled: bool = True
+    symbols: tuple[Symbol, ...] = ()
+    interval_seconds: int = Field(default=60, ge=5, le=86_400)
+    confidence_ppm_min: int = Field(default=600_000, ge=0, le=1_000_000)
+    position_ppm_of_equity_max: int = Field(default=100_000, ge=0, le=1_000_000)
+
+
+class ComplianceSection(_Section):
+    """Thresholds of the transaction rules, in the valuation asset."""
+
+    large_transaction: DecimalText = "10000"
+    rapid_transactions: int = Field(default=10, ge=2)
+    rapid_window_seconds: int = Field(default=600, ge=1)
+    structuring_below: DecimalText = "10000"
+    structuring_count: int = Field(default=3, ge=2)
+    checkpoint_entries: int = Field(default=1000, ge=1)
+    checkpoint_seconds: int = Field(default=300, ge=1)
+
+
+class JournalSection(_Section):
+    """The journal and its snapshots."""
+
+    snapshot_interval_messages: int = Field(default=50_000, ge=100)
+    snapshots_kept: int = Field(default=3, ge=1)
+    queue_messages_max: int = Field(default=20_000, ge=100)
+    batch_messages_max: int = Field(default=1_000, ge=1)
+
+
+class GatewaySection(_Section):
+    """The order gateway."""
+
+    session_minutes: int = Field(default=60, ge=1, le=1440)
+    signature_window_ms: int = Field(default=5_000, ge=1, le=60_000)
+    requests_per_second_max: int = Field(default=200, ge=1)
+    connections_max: int = Field(default=200, ge=1)
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class LoggingSection(_Section):
+    """Logs are JSON lines in files; the terminal shows what a person wants to read."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    directory: Path | None = None
+
+
+class DeskSettings(BaseSettings):
+    """Everything about one desk."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    environment: Literal["development", "production"] = "development"
+    data_directory: Path | None = None
+    host: str = "127.0.0.1"
+    ports: Ports = Ports()
+    valuation_asset: AssetCode = "USDT"
+    assets: tuple[AssetSettings, ...]
+    instruments: tuple[InstrumentSettings, ...]
+    accounts: tuple[AccountSettings, ...]
+    limits: dict[str, LimitSettings] = {}
+    mandates: tuple[MandateSettings, ...] = ()
+    feed: FeedSettings = FeedSettings()
+    agent: AgentSection = AgentSection()
+    compliance: ComplianceSection = ComplianceSection()
+    journal: JournalSection = JournalSection()
+    gateway: GatewaySection = GatewaySection()
+    logging: LoggingSection = LoggingSection()
+
+    enable_real_trading: bool = Field(default=False, validation_alias=AliasChoices("ENABLE_REAL_TRADING"))
+    binance_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("BINANCE_PROD_API_KEY"))
+    binance_api_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("BINANCE_PROD_API_SECRET"))
+    coinbase_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("COINBASE_PROD_API_KEY"))
+    coinbase_api_secret: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("COINBASE_PROD_API_SECRET")
+    )
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_PROD_API_KEY"))
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ANTHROPIC_PROD_API_KEY"))
+    db_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DB_PASSWORD"))
+    compliance_db_password: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("COMPLIANCE_DB_PASSWORD")
+    )
+    redis_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_PASSWORD"))
+    jwt_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("JWT_SECRET"))
+    grafana_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("GRAFANA_PROD_PASSWORD"))
+    slack_webhook_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_WEBHOOK_URL"))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, environment, .env, YAML: strongest first."""
+        return (init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_absent(cls, values: Any) -> Any:
+        """A secret left empty in ``.env`` is one that is not set."""
+        if isinstance(values, dict):
+            return {key: value for key, value in values.items() if value != ""}
+        return values
+
+    @model_validator(mode="after")
+    def _agrees(self) -> DeskSettings:
+        """What one setting says must fit the others."""
+        for problem in self._contradictions():
+            raise ValueError(problem)
+        return self
+
+    def _contradictions(self) -> list[str]:
+        problems: list[str] = []
+        assets = {asset.code for asset in self.assets}
+        symbols = {instrument.symbol for instrument in self.instruments}
+        accounts = {account.name for account in self.accounts}
+        for what, names in (
+            ("asset", [asset.code for asset in self.assets]),
+            ("instrument", [instrument.symbol for instrument in self.instruments]),
+            ("account", [account.name for account in self.accounts]),
+        ):
+            problems += [
+                f"the {what} {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})
+            ]
+        if self.valuation_asset not in assets:
+            problems.append(f"valuation_asset {self.valuation_asset} is not among the assets")
+        for instrument in self.instruments:
+            for code in (instrument.base, instrument.quote):
+                if code not in assets:
+                    problems.append(f"the instrument {instrument.symbol} uses {code}, which is not among the assets")
+            if instrument.reference_symbol and instrument.reference_symbol not in symbols:
+                problems.append(
+                    f"the instrument {instrument.symbol} refers to {instrument.reference_symbol}, which does not exist"
+                )
+        for account in self.accounts:
+            problems += [
+                f"the account {account.name} is paid {code}, which is not among the assets"
+                for code in account.deposits
+                if code not in assets
+            ]
+        problems += [
+            f"limits are set for {name}, which is no account" for name in self.limits if name not in accounts | {"*"}
+        ]
+        for mandate in self.mandates:
+            if mandate.account not in accounts:
+                problems.append(f"a mandate names the account {mandate.account}, which does not exist")
+            problems += [
+                f"the mandate of {mandate.agent} names {symbol}, which is no instrument"
+                for symbol in mandate.symbols
+                if symbol not in symbols
+            ]
+        if self.agent.enabled and self.agent.account not in accounts:
+            problems.append(
+                f"the agent {self.agent.name} trades the account {self.agent.account}, which does not exist"
+            )
+        if self.feed.mode is FeedMode.REPLAY and not self.feed.recordings:
+            problems.append("feed.mode is replay, but feed.recordings names no file")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
+            problems.append(
+                f"JWT_SECRET is shorter than {JWT_SECRET_BYTES_MIN} bytes; make one with: openssl rand -hex 32"
+            )
+        if self.enable_real_trading:
+            problems.append(
+                "ENABLE_REAL_TRADING is true, but this version has no live venue adapter yet; set it to false to trade "
+                "on paper"
+            )
+        return problems
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the desk listens to this machine only."""
+        return self.host in LOOPBACK_HOSTS

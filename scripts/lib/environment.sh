@@ -69,7 +69,7 @@ install_uv() {
     say "Installing uv into .tools"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         if "$python" -m pip --version >/dev/null 2>&1; then
-            "$python" -m pip install --quiet --upgrade --target "$POLARIS_TOOLS" "$UV_REQUIREMENT" >&2 ||
+            PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --upgrade --target "$POLARIS_TOOLS" "$UV_REQUIREMENT" >&2 ||
                 fail "uv could not be installed with pip; see its message above."
             return
         fi
@@ -120,7 +120,9 @@ environment_is_current() {
 # prepare runtime|dev: make .venv what uv.lock says.
 prepare() {
     local kind="$1" uv python
-    local -a options=(--frozen)
+    local blame="the packages could not be installed; the message above says why (the first time needs the network)."
+    # Compiled now rather than at the first start, and also where Python may not write beside its modules.
+    local -a options=(--frozen --compile-bytecode)
     environment_is_current "$kind" && return
     uv="$(find_uv)"
     if ! python_is_usable "$POLARIS_VENV/bin/python"; then
@@ -128,6 +130,7 @@ prepare() {
         if [[ -z "$python" ]]; then
             say "This machine has no Python $PYTHON_RANGE; uv fetches $PYTHON_TO_FETCH"
             python="$PYTHON_TO_FETCH"
+            blame="there is no Python $PYTHON_RANGE here and fetching one failed, as said above; install one of them."
         fi
         options+=(--python "$python")
     fi
@@ -142,6 +145,6 @@ prepare() {
     rm -f "$POLARIS_VENV/.polaris"
     say "Preparing .venv (only after a change of uv.lock or pyproject.toml)"
     env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$POLARIS_VENV" "$uv" sync --project "$POLARIS_ROOT" "${options[@]}" >&2 ||
-        fail "the packages could not be installed; the message above says why (the first time needs the network)."
+        fail "$blame"
     printf '%s %s\n' "$kind" "$(environment_hash)" >"$POLARIS_VENV/.polaris"
 }

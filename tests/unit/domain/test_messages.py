@@ -31,7 +31,7 @@ def test_numbers_of_reasons_are_unique() -> None:
     assert len(Reason.__members__) == len({reason.value for reason in Reason})
 
 
-@pytest.mark.parametrize("kind", sorted(ROUTES, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(ROUTES, key=str))
 def test_topics_are_known_names(kind: type[Message]) -> None:
     """A route names inboxes, command topics or fact topics that exist, none twice."""
     topics = ROUTES[kind].topics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -19,9 +19,9 @@ def test_formatting_and_parsing_are_inverse(units: int, decimals: int) -> None:
 
 
 @given(units=st.integers(-(10**30) + 1, 10**30 - 1), decimals=st.integers(0, 18))
-def test_text_means_the_same_as_decimal(units: int, decimals: int) -> None:
-    """The text of an amount is the number that Decimal makes of it."""
-    assert Decimal(format_units(units, decimals)) == Decimal(units).scaleb(-decimals)
+def test_text_means_the_exact_fraction(units: int, decimals: int) -> None:
+    """The text of an amount is the number of minor units over the units in a whole."""
+    assert Fraction(format_units(units, decimals)) == Fraction(units, 10**decimals)
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,14 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "door": _PURE,
     "monitoring": frozenset({"root", "domain", "bus.core", "bus", "monitoring"}),
     "storage": frozenset({"root", "domain", "bus.core", "bus", "storage", "monitoring"}),
-    "shell": _SHARED | {"shell"},
+    "shell": _SHARED | {"shell", "web"},
     "web": _SHARED | {"web"},
     # In-memory twins and conformance suites speak of every port, so they see every room. No room sees them.
     "testing": _SHARED | {"any shell", "web", "testing"},
     # The composition root wires everything that runs.
     "desk": _SHARED | {"any shell", "web", "desk", "testing"},
-    "cli": _SHARED | {"desk", "cli"},
+    # The command renders what any room computes: explanations, audits, benchmarks.
+    "cli": _SHARED | {"any shell", "web", "desk", "cli"},
 }
 
 

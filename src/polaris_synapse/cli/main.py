@@ -1,9 +1,37 @@
-"""Entry point of the `polaris` command. A stand-in until the command line is built."""
+"""The `polaris` command. Each group of commands is a module; heavy imports happen inside the commands."""
+
+from __future__ import annotations
 
 import sys
 
+import typer
 
-def main() -> int:
-    """Say that the command does not exist yet. Returns the exit code 1."""
-    sys.stderr.write("polaris: the command line is not built yet\n")
-    return 1
+from polaris_synapse.cli import account, audit, benchmarks, decisions, desk, market, orders, stops, users
+from polaris_synapse.cli.connection import CommandError
+
+app = typer.Typer(
+    name="polaris",
+    help="Polaris Synapse: a crypto trading desk in one command. Start with: polaris up",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (desk, orders, account, market, decisions, stops, audit, users, benchmarks):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command; a refusal is one sentence on standard error, never a traceback."""
+    try:
+        app()
+    except CommandError as error:
+        sys.stderr.write(f"{error}\n")
+        if error.hint:
+            sys.stderr.write(f"{error.hint}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,12 +23,6 @@ class ConfigurationError(RuntimeError):
     """The settings cannot be used; the message says which one, why, and what to do."""
 
 
-def default_data_directory() -> Path:
-    """Where a desk keeps its journal when nothing says otherwise."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "polaris-synapse"
-
-
 def find_config(name: str | None) -> Path:
     """The YAML file: a path, or the name of one in configs/. Raises ConfigurationError when there is none."""
     wanted = name or os.environ.get("POLARIS_CONFIG") or "development"

@@ -1,0 +1,106 @@
+"""Where the running desk is and how the command proves who it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, read_place
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class CommandError(Exception):
+    """What went wrong in one sentence, for a person; ``exit_code`` 1 for a refusal, 3 where no desk answers."""
+
+    def __init__(self, message: str, *, exit_code: int = 1, hint: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.hint = hint
+
+
+class DeskClient:
+    """Signed HTTP requests to the services of one desk."""
+
+    def __init__(self, place: DeskPlace, key_file: Path | None) -> None:
+        self.place = place
+        self._key_file = key_file
+
+    def get(self, service: str, path: str, **query: object) -> Any:
+        """The decoded JSON of a read. Raises CommandError."""
+        return self._request(service, "GET", path, query=query)
+
+    def post(self, service: str, path: str, body: object | None = None, **query: object) -> Any:
+        """The decoded JSON of a command's answer. Raises CommandError."""
+        return self._request(service, "POST", path, body=body, query=query)
+
+    def patch(self, service: str, path: str, body: object) -> Any:
+        """The decoded JSON of a change's answer. Raises CommandError."""
+        return self._request(service, "PATCH", path, body=body)
+
+    def delete(self, service: str, path: str, **query: object) -> Any:
+        """The decoded JSON of a removal's answer. Raises CommandError."""
+        return self._request(service, "DELETE", path, query=query)
+
+    def _request(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        body: object | None = None,
+        query: dict[str, object] | None = None,
+    ) -> Any:
+        import httpx2
+
+        given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
+        target = path + ("?" + str(httpx2.QueryParams(given)) if given else "")
+        content = b"" if body is None else msgspec.json.encode(body)
+        headers = self._signature(method, target, content)
+        if content:
+            headers["content-type"] = "application/json"
+        try:
+            response = httpx2.request(
+                method, self.place.url(service) + target, content=content, headers=headers, timeout=_TIMEOUT_SECONDS
+            )
+        except httpx2.ConnectError:
+            raise CommandError(
+                f"No desk answers at {self.place.url(service)}.", exit_code=3, hint="Start one with: polaris up"
+            ) from None
+        except httpx2.TransportError as error:
+            raise CommandError(f"The desk did not answer: {error}.", exit_code=3) from None
+        return _decoded(response.status_code, response.content)
+
+    def _signature(self, method: str, target: str, content: bytes) -> dict[str, str]:
+        from polaris_synapse.web.signing import read_key_file, signed_headers
+
+        if self._key_file is None or not self._key_file.is_file():
+            return {}
+        return signed_headers(read_key_file(self._key_file), method, target, content)
+
+
+def connect() -> DeskClient:
+    """The desk that runs here, or the one that POLARIS_URL names. Raises CommandError when there is none."""
+    directory = Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
+    url = os.environ.get("POLARIS_URL")
+    place = DeskPlace.at(url) if url else read_place(directory)
+    if place is None:
+        raise CommandError("No desk is running here.", exit_code=3, hint="Start one with: polaris up")
+    key_file = os.environ.get("POLARIS_KEY_FILE")
+    return DeskClient(place, Path(key_file) if key_file else place.key_file(directory))
+
+
+def _decoded(status: int, content: bytes) -> Any:
+    try:
+        body = msgspec.json.decode(content) if content else {}
+    except msgspec.DecodeError:
+        raise CommandError(f"The desk answered with something that is not JSON (HTTP {status}).") from None
+    if status < 400:
+        return body
+    if not isinstance(body, dict) or "reason" not in body:
+        raise CommandError(f"The desk answered HTTP {status}.")
+    detail = body.get("detail") or body.get("message", "")
+    raise CommandError(f"{body['reason']} ({body['code']}): {detail}")

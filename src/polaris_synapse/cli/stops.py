@@ -1,0 +1,152 @@
+"""Commands that stop trading, and let it go on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from polaris_synapse.cli.connection import DeskClient, connect
+from polaris_synapse.cli.output import BAD, GOOD, JsonOption, console, print_json, print_table, rows_of
+
+Note = Annotated[str, typer.Option("--note", "-m", help="Why, for the audit log.")]
+Everyone = Annotated[str, typer.Option("--account", "-a", help="Only this account.")]
+
+
+class BreakerAction(StrEnum):
+    """What to do with the breaker."""
+
+    STATUS = "status"
+    TRIP = "trip"
+    RESET = "reset"
+
+
+class HaltLevel(StrEnum):
+    """How hard to stop."""
+
+    NO_NEW_RISK = "no-new-risk"
+    CANCEL_ALL = "cancel-all"
+
+
+#: How long a halt waits for the cancels that it asked for before it reports what is still open.
+_READ_BACK_SECONDS = 5
+_LEVELS = {"off": 0, HaltLevel.NO_NEW_RISK: 1, HaltLevel.CANCEL_ALL: 2, "flatten": 3}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        rich_help_panel="Stop",
+        epilog="Examples:  polaris breaker  |  polaris breaker trip --scope symbol:BTCUSDT  |  polaris breaker reset",
+    )(breaker)
+    app.command(rich_help_panel="Stop", epilog="Example:  polaris halt --level no-new-risk")(halt)
+    app.command(rich_help_panel="Stop", epilog="Example:  polaris flatten --account main --yes")(flatten)
+    app.command(rich_help_panel="Stop", epilog="Example:  polaris resume --note 'checked the venue'")(resume)
+
+
+def breaker(
+    action: Annotated[BreakerAction, typer.Argument(help="status, trip or reset")] = BreakerAction.STATUS,
+    scope: Annotated[str, typer.Option(help="'*', symbol:BTCUSDT or account:main")] = "*",
+    note: Note = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Show, trip or reset the circuit breaker."""
+    desk = connect()
+    if action is BreakerAction.STATUS:
+        answer = desk.get("risk", "/circuit-breaker")
+        if json_output:
+            print_json(answer)
+            return
+        print_table(
+            "Circuit breakers",
+            ["scope", "state", "reason", "note", "by"],
+            (
+                [
+                    row["scope"],
+                    f"[{BAD}]tripped[/]" if row["tripped"] else f"[{GOOD}]closed[/]",
+                    row.get("reason", ""),
+                    row.get("note", ""),
+                    row.get("actor", ""),
+                ]
+                for row in rows_of(answer, "breakers")
+            ),
+            empty="No circuit breaker has tripped.",
+        )
+        return
+    verb = "activate" if action is BreakerAction.TRIP else "reset"
+    answer = desk.post("risk", f"/circuit-breaker/{verb}", {"scope": scope, "note": note})
+    if json_output:
+        print_json(answer)
+        return
+    done = "tripped: no new orders" if action is BreakerAction.TRIP else "closed again"
+    console().print(f"The circuit breaker for {scope} is {done}.")
+
+
+def halt(
+    level: Annotated[HaltLevel, typer.Option(help="How hard to stop.")] = HaltLevel.CANCEL_ALL,
+    account: Everyone = "*",
+    note: Note = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Stop trading: no new orders, and every open order is cancelled."""
+    _set_level(_LEVELS[level], account, note, json_output)
+
+
+def flatten(
+    account: Everyone = "*",
+    note: Note = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Stop trading and close every position at the market."""
+    if not yes:
+        typer.confirm("This cancels every open order and closes every position at the market. Go on?", abort=True)
+    _set_level(_LEVELS["flatten"], account, note, json_output)
+
+
+def resume(account: Everyone = "*", note: Note = "", json_output: JsonOption = False) -> None:
+    """Let trading go on after a halt or a flatten."""
+    _set_level(_LEVELS["off"], account, note, json_output)
+
+
+def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
+    desk = connect()
+    answer: dict[str, Any] = desk.post("risk", "/kill-switch", {"level": level, "account": account, "note": note})
+    left = _open_orders_left(desk, account) if level >= _LEVELS[HaltLevel.CANCEL_ALL] else []
+    if json_output:
+        print_json({**answer, "still_open": left})
+    else:
+        _print_level(level, account, answer.get("order_ids", []), left)
+    if left:
+        raise typer.Exit(1)
+
+
+def _print_level(level: int, account: str, cancelled: list[int], left: list[int]) -> None:
+    who = "every account" if account == "*" else f"account {account}"
+    if level == 0:
+        console().print(f"Trading goes on for {who}.", style=GOOD)
+        return
+    words = {1: "no new risk is taken", 2: "open orders are cancelled", 3: "positions are being closed"}
+    console().print(f"Trading is stopped for {who}: {words[level]}.", style=BAD)
+    if level >= _LEVELS[HaltLevel.CANCEL_ALL]:
+        listed = ": " + ", ".join(str(order_id) for order_id in cancelled) if cancelled else ""
+        console().print(f"Cancelled {len(cancelled)} open orders{listed}.")
+        if left:
+            console().print(f"STILL OPEN after {_READ_BACK_SECONDS} s: {', '.join(map(str, left))}.", style=BAD)
+        else:
+            console().print("Read back: no order is open.")
+    console().print("Go on with: polaris resume")
+
+
+def _open_orders_left(desk: DeskClient, account: str) -> list[int]:
+    """Ids still open once the cancels had time to work; empty as soon as none is."""
+    import time
+
+    deadline = time.monotonic() + _READ_BACK_SECONDS
+    while True:
+        answer = desk.get("gateway", "/open-orders", account="" if account == "*" else account, limit=1000)
+        left = [int(row["order_id"]) for row in rows_of(answer, "orders")]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)

@@ -1,0 +1,101 @@
+"""Where a running desk can be found: a small file in its data directory, written when it is ready."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+#: The ports of the services where nothing says otherwise.
+DEFAULT_PORTS = {
+    "llm_agents": 8000,
+    "compliance": 8080,
+    "market_data": 8081,
+    "gateway": 8082,
+    "risk": 8083,
+    "matching": 8084,
+    "execution": 8085,
+}
+
+
+class DeskPlace(Struct, frozen=True):
+    """Host and ports of a desk. ``process_id`` 0: a desk somewhere else."""
+
+    host: str
+    ports: dict[str, int]
+    scheme: str = "http"
+    process_id: int = 0
+    feed: str = ""
+
+    @classmethod
+    def at(cls, url: str) -> DeskPlace:
+        """The desk whose gateway is at ``url``; the other services are at their usual ports beside it."""
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        ports = dict(DEFAULT_PORTS)
+        if parts.port:
+            ports["gateway"] = parts.port
+        return cls(host=parts.hostname or "127.0.0.1", ports=ports, scheme=parts.scheme)
+
+    def url(self, service: str) -> str:
+        """The base URL of a service."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.ports[service]}"
+
+    def key_file(self, directory: Path) -> Path:
+        """The key that the desk made for this machine's command line at its first start."""
+        return operator_key_file(directory)
+
+
+def default_data_directory() -> Path:
+    """Where a desk keeps its journal when nothing says otherwise."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "polaris-synapse"
+
+
+def operator_key_file(directory: Path) -> Path:
+    """The command line's private key; only the desk's user may read it."""
+    return directory / "keys" / "operator.key.json"
+
+
+def place_file(directory: Path) -> Path:
+    """The file that says where the desk listens."""
+    return directory / "desk.json"
+
+
+def write_place(directory: Path, place: DeskPlace) -> None:
+    """Say where the desk listens, in one step so that nobody reads half of it."""
+    path = place_file(directory)
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(place))
+    temporary.replace(path)
+
+
+def read_place(directory: Path) -> DeskPlace | None:
+    """The desk that runs on this data directory, or None when none does."""
+    try:
+        place = msgspec.json.decode(place_file(directory).read_bytes(), type=DeskPlace)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        return None
+    return place if _runs(place.process_id) else None
+
+
+def remove_place(directory: Path) -> None:
+    """The desk has stopped."""
+    place_file(directory).unlink(missing_ok=True)
+
+
+def _runs(process_id: int) -> bool:
+    if process_id == 0:
+        return True
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -33,7 +33,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "shell": _SHARED | {"shell", "web"},
     "web": _SHARED | {"web"},
     # In-memory twins and conformance suites speak of every port, so they see every room. No room sees them.
-    "testing": _SHARED | {"any shell", "web", "testing"},
+    "testing": _SHARED | {"any shell", "web", "desk", "testing"},
     # The composition root wires everything that runs.
     "desk": _SHARED | {"any shell", "web", "desk", "testing"},
     # The command renders what any room computes: explanations, audits, benchmarks.

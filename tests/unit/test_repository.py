@@ -18,7 +18,12 @@ FUNCTION_LINES_MAX: Final = 90
 
 #: ``{"path" or "path::function": (lines allowed, why it stays in one piece)}``. An entry that is no longer needed
 #: fails the test that uses it.
-SIZE_EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {}
+SIZE_EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {
+    "src/polaris_synapse/storage/migrations/orders/first_tables.py::upgrade": (
+        200,
+        "a migration is a list of tables, never changed once it has run somewhere",
+    ),
+}
 
 #: Folders whose text is ours. Everything else in a checkout is made by tools or brought by people.
 OUR_FOLDERS: Final = (

@@ -84,17 +84,17 @@ S = TypeVar("S")
 
 
 def encode_state(version: int, state: Struct) -> bytes:
-    """A core's state struct as a versioned snapshot (MessagePack, keys of mappings in sorted order)."""
-    return msgspec.msgpack.encode((version, state), order="deterministic")
+    """A core's state struct as a versioned snapshot: JSON, since amounts may pass 64 bits, with its keys sorted."""
+    return msgspec.json.encode((version, state), order="deterministic")
 
 
 def decode_state(version: int, state_type: type[S], snapshot: bytes) -> S:
     """The state struct of a snapshot. Raises SnapshotError when the version or the shape differs."""
     try:
-        found, raw = msgspec.msgpack.decode(snapshot, type=tuple[int, msgspec.Raw])
+        found, raw = msgspec.json.decode(snapshot, type=tuple[int, msgspec.Raw])
         if found != version:
             raise SnapshotError(f"the snapshot has version {found}, this desk reads version {version}")
-        return msgspec.msgpack.decode(raw, type=state_type)
+        return msgspec.json.decode(raw, type=state_type)
     except msgspec.MsgspecError as error:
         raise SnapshotError(f"the snapshot cannot be read: {error}") from error
 

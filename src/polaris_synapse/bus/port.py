@@ -12,7 +12,10 @@ from polaris_synapse.domain.reasons import Reason
 
 
 class BusError(RuntimeError):
-    """The bus could not take a message; ``reason`` is OVERLOADED, SHUTTING_DOWN, JOURNAL_UNAVAILABLE or TIMED_OUT.
+    """The bus could not take a message.
+
+    ``reason`` is NOT_READY, OVERLOADED, SHUTTING_DOWN, JOURNAL_UNAVAILABLE, TIMED_OUT, or INVALID_VALUE for text that
+    is no valid Unicode.
 
     For TIMED_OUT the message may still have its effect; for the others it has none.
     """

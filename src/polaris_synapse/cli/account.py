@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from polaris_synapse.cli.connection import connect
-from polaris_synapse.cli.orders import Account
+from polaris_synapse.cli.orders import DEFAULT_ACCOUNT, Account, TradingAccount
 from polaris_synapse.cli.output import JsonOption, console, grouped, print_json, print_table, rows_of, signed
 
 
@@ -97,7 +97,7 @@ def pnl(account: Account = "", json_output: JsonOption = False) -> None:
 def funds(
     amount: Annotated[str, typer.Argument(help="How much to pay in; negative to pay out.")],
     asset: Annotated[str, typer.Argument(help="The asset, such as USDT.")],
-    account: Account = "main",
+    account: TradingAccount = DEFAULT_ACCOUNT,
     reference: Annotated[str, typer.Option(help="Your reference; the same one again moves nothing.")] = "",
     json_output: JsonOption = False,
 ) -> None:

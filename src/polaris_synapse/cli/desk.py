@@ -120,23 +120,24 @@ def status(json_output: JsonOption = False) -> None:
         why = "; ".join(f"{name}: {text}" for name, text in service["failing"].items())
         out.print(f"  {_NAMES[service['service']]:<24}{mark:<24} {desk.place.url(service['service'])}  {why}")
     if desk.place.feed:
-        out.print(f"  Feed: {desk.place.feed}", style=SIMULATED if "simulated" in desk.place.feed.lower() else "")
+        out.print(f"  {desk.place.feed}", style=SIMULATED if "simulated" in desk.place.feed.lower() else "")
     _print_summary(summary)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     out = console()
-    for row in rows_of(summary, "accounts"):
-        if row.get("equity"):
-            out.print(f"  Account {row['account']}: equity {grouped(row['equity'])} {row.get('asset', '')}")
-    for row in rows_of(summary, "breakers"):
-        if row.get("tripped"):
-            out.print(
-                f"  Circuit breaker {row['scope']} has tripped: {row.get('note') or row.get('reason')}", style=BAD
-            )
-    for row in rows_of(summary, "kill_levels"):
-        if row.get("level") not in (0, "OFF"):
-            out.print(f"  Kill switch for {row['account']}: {row['level']}; go on with: polaris resume", style=BAD)
+    for row in rows_of(summary, "markets"):
+        state = "" if row["healthy"] else f"  [{BAD}]not usable[/]"
+        out.print(f"  {row['symbol']:<24}{grouped(row['mark_price']):>14}{state}")
+    for scope, reason in summary.get("tripped_breakers", {}).items():
+        out.print(
+            f"  The circuit breaker {scope} has tripped ({reason}); close it with: polaris breaker reset", style=BAD
+        )
+    for account, level in summary.get("kill_levels", {}).items():
+        who = "every account" if account == "*" else f"account {account}"
+        out.print(f"  Trading is stopped for {who} ({level}); go on with: polaris resume", style=BAD)
+    if "problem" in summary:
+        out.print(f"  {summary['problem']}", style=BAD)
 
 
 def _service_state(desk: DeskClient, service: str) -> dict[str, Any]:

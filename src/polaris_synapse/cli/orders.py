@@ -27,7 +27,11 @@ from polaris_synapse.cli.output import (
 _NUMBER = re.compile(r"^\d+(\.\d+)?$")
 _WAIT_MS = 1500
 
-Account = Annotated[str, typer.Option("--account", "-a", help="The account; needed when you may use several.")]
+#: Which account a read covers.
+Account = Annotated[str, typer.Option("--account", "-a", help="Only this account.")]
+#: Which account a command trades on.
+TradingAccount = Annotated[str, typer.Option("--account", "-a", help="The account to use.", envvar="POLARIS_ACCOUNT")]
+DEFAULT_ACCOUNT = "main"
 
 
 class SideChoice(StrEnum):
@@ -71,7 +75,7 @@ def order(
     post_only: Annotated[bool, typer.Option("--post-only", help="Refuse the order if it would take.")] = False,
     display: Annotated[str, typer.Option(help="Iceberg: the quantity to show.")] = "",
     client_id: Annotated[str, typer.Option(help="Your own id; the same one again never orders twice.")] = "",
-    account: Account = "",
+    account: TradingAccount = DEFAULT_ACCOUNT,
     preview: Annotated[bool, typer.Option("--preview", help="Say what it would cost; place nothing.")] = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -193,13 +197,12 @@ def replace(
     quantity: Annotated[str, typer.Option(help="The new total quantity.")] = "",
     limit: Annotated[str, typer.Option(help="The new limit price.")] = "",
     stop: Annotated[str, typer.Option(help="The new stop price.")] = "",
-    account: Account = "",
     json_output: JsonOption = False,
 ) -> None:
     """Change an open order. Reducing its quantity alone keeps its place in the queue."""
-    wanted = {"quantity": quantity, "price": limit, "stop_price": stop, "account": account}
+    wanted = {"quantity": quantity, "price": limit, "stop_price": stop}
     body = {name: value for name, value in wanted.items() if value}
-    if not body.keys() - {"account"}:
+    if not body:
         raise CommandError("Say what to change: --quantity, --limit or --stop.", exit_code=2)
     answer = connect().patch("gateway", f"/orders/{order_id}", body)
     print_json(answer) if json_output else _print_order(answer)
@@ -253,24 +256,14 @@ def fills(
     if json_output:
         print_json(answer)
         return
-    print_table(
-        "Fills",
-        ["time", "order", "account", "symbol", "side", "quantity", "price", "fee", "liquidity", "how"],
-        (
-            [
-                clock_text(row["time_ns"]),
-                row["order_id"],
-                row["account"],
-                row["symbol"],
-                side_text(row["side"]),
-                row["quantity"],
-                row["price"],
-                f"{row['fee']} {row['fee_asset']}",
-                row["liquidity"],
-                f"[{SIMULATED}]simulated[/]: {row.get('how', '')}" if row.get("simulated") else row.get("how", ""),
-            ]
-            for row in rows_of(answer, "executions")
-        ),
-        empty="Nothing has filled yet.",
-        right=("order", "quantity", "price"),
-    )
+    rows = rows_of(answer, "executions")
+    if not rows:
+        console().print("Nothing has filled yet.", style=QUIET)
+    for row in rows:
+        mark = f"[{SIMULATED}]simulated[/]: " if row["simulated"] else ""
+        console().print(
+            f"{clock_text(row['time_ns'])}  order {row['order_id']} on {row['account']}: {side_text(row['side'])} "
+            f"{row['quantity']} {row['symbol']} at [bold]{row['price']}[/], {row['liquidity'].lower()}, "
+            f"fee {row['fee']} {row['fee_asset']}"
+        )
+        console().print(f"          {mark}{row['how']}", style=QUIET)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from polaris_synapse.cli.connection import DeskClient, connect
-from polaris_synapse.cli.output import BAD, GOOD, JsonOption, console, print_json, print_table, rows_of
+from polaris_synapse.cli.output import BAD, GOOD, JsonOption, clock_text, console, print_json, print_table, rows_of
 
 Note = Annotated[str, typer.Option("--note", "-m", help="Why, for the audit log.")]
 Everyone = Annotated[str, typer.Option("--account", "-a", help="Only this account.")]
@@ -59,20 +59,16 @@ def breaker(
             print_json(answer)
             return
         print_table(
-            "Circuit breakers",
-            ["scope", "state", "reason", "note", "by"],
+            "Tripped circuit breakers",
+            ["scope", "since", "reason", "note", "by"],
             (
-                [
-                    row["scope"],
-                    f"[{BAD}]tripped[/]" if row["tripped"] else f"[{GOOD}]closed[/]",
-                    row.get("reason", ""),
-                    row.get("note", ""),
-                    row.get("actor", ""),
-                ]
-                for row in rows_of(answer, "breakers")
+                [f"[{BAD}]{row['scope']}[/]", clock_text(row["time_ns"]), row["reason"], row["note"], row["actor"]]
+                for row in rows_of(answer, "tripped")
             ),
             empty="No circuit breaker has tripped.",
         )
+        for account in answer.get("stopped_accounts", []):
+            console().print(f"Account {account} is stopped for repeating one order.", style=BAD)
         return
     verb = "activate" if action is BreakerAction.TRIP else "reset"
     answer = desk.post("risk", f"/circuit-breaker/{verb}", {"scope": scope, "note": note})

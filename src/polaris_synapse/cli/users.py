@@ -1,12 +1,198 @@
-"""Commands about who may use the desk. They need the data directory, not a running desk."""
+"""Commands about who may use the desk. They work on the data directory, whether the desk runs or not."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 import typer
 
-users_app = typer.Typer(help="People who may log in.", no_args_is_help=True)
+from polaris_synapse.cli.connection import CommandError
+from polaris_synapse.cli.output import JsonOption, console, print_json, print_table
+from polaris_synapse.desk.place import default_data_directory
+
+if TYPE_CHECKING:
+    from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
+    from polaris_synapse.web.authentication import Role
+
+users_app = typer.Typer(help="People and programs that may use the desk.", no_args_is_help=True)
+
+RoleName = Annotated[
+    str, typer.Option("--role", help="VIEWER, TRADER, RISK_OFFICER, COMPLIANCE_OFFICER, ADMIN or (keys) AGENT.")
+]
+Accounts = Annotated[str, typer.Option("--accounts", help="Account names with commas between, or * for all.")]
+Directory = Annotated[Path | None, typer.Option("--data-directory", help="The desk's data directory.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(users_app, name="user", rich_help_panel="Operate")
+
+
+@users_app.command(epilog="Example:  polaris user add alice --role TRADER --accounts main")
+def add(
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    role: RoleName = "TRADER",
+    accounts: Accounts = "main",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    data_directory: Directory = None,
+) -> None:
+    """Add somebody who may log in, or change their password, role or accounts."""
+    from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.order_gateway.credentials import CredentialError, User
+    from polaris_synapse.order_gateway.passwords import hash_password
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        with _credentials(data_directory) as store:
+            user = User(
+                name=name,
+                password_hash=hash_password(password),
+                role=_role(role),
+                accounts=_accounts(accounts),
+                created_time_ns=SystemClock().now_ns(),
+            )
+            store.put_user(user)
+    except CredentialError as error:
+        raise CommandError(str(error), exit_code=2) from None
+    console().print(f"{name} may log in as {role.upper()}.")
+
+
+@users_app.command(epilog="Example:  polaris user remove alice")
+def remove(name: Annotated[str, typer.Argument(help="The user's name.")], data_directory: Directory = None) -> None:
+    """Let somebody log in no more; their sessions end too."""
+    with _credentials(data_directory) as store:
+        user = store.user(name)
+        if user is None:
+            raise CommandError(f"There is no user {name}.")
+        store.put_user(msgspec.structs.replace(user, disabled=True))
+    console().print(f"{name} may no longer log in.")
+
+
+@users_app.command(epilog="Example:  polaris user key my-bot --role TRADER --accounts main --out bot.key.json")
+def key(
+    key_id: Annotated[str, typer.Argument(help="The key's name.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the private key goes; the file must not exist.")],
+    role: RoleName = "TRADER",
+    accounts: Accounts = "main",
+    days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0: never.")] = 90,
+    data_directory: Directory = None,
+) -> None:
+    """Make an Ed25519 key for a program that signs its requests."""
+    from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.order_gateway.credentials import ApiKey, CredentialError
+    from polaris_synapse.web.signing import new_key, verifier_of, write_key_file
+
+    now_ns = SystemClock().now_ns()
+    made = new_key(key_id)
+    try:
+        with _credentials(data_directory) as store:
+            if store.key(key_id) is not None:
+                raise CommandError(f"There is a key {key_id} already; choose another name.")
+            entry = ApiKey(
+                key_id=key_id,
+                algorithm=made.algorithm,
+                verifier=verifier_of(made),
+                role=_role(role),
+                accounts=_accounts(accounts),
+                expires_time_ns=now_ns + days * 86_400 * 10**9 if days else 0,
+                created_time_ns=now_ns,
+            )
+            write_key_file(out, made)
+            store.put_key(entry)
+    except CredentialError as error:
+        out.unlink(missing_ok=True)
+        raise CommandError(str(error), exit_code=2) from None
+    except FileExistsError:
+        raise CommandError(f"{out} exists; nothing was changed.", exit_code=2) from None
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", exit_code=2) from None
+    console().print(f"The key {key_id} is in {out}; only you can read it.")
+
+
+@users_app.command(epilog="Example:  polaris user revoke my-bot")
+def revoke(key_id: Annotated[str, typer.Argument(help="The key's name.")], data_directory: Directory = None) -> None:
+    """Void a key at once."""
+    with _credentials(data_directory) as store:
+        found = store.key(key_id)
+        if found is None:
+            raise CommandError(f"There is no key {key_id}.")
+        store.put_key(msgspec.structs.replace(found, revoked=True))
+    console().print(f"The key {key_id} is void.")
+
+
+@users_app.command(name="list", epilog="Example:  polaris user list --json")
+def list_users(json_output: JsonOption = False, data_directory: Directory = None) -> None:
+    """List users and keys, without their secrets."""
+    with _credentials(data_directory) as store:
+        rows = [
+            {
+                "kind": "user",
+                "name": user.name,
+                "role": user.role.value,
+                "accounts": user.accounts,
+                "state": "disabled" if user.disabled else "",
+            }
+            for user in store.all_users()
+        ] + [
+            {
+                "kind": "key",
+                "name": entry.key_id,
+                "role": entry.role.value,
+                "accounts": entry.accounts,
+                "state": "revoked" if entry.revoked else "",
+            }
+            for entry in store.all_keys()
+        ]
+    if json_output:
+        print_json(rows)
+        return
+    print_table(
+        "Users and keys",
+        ["kind", "name", "role", "accounts", "state"],
+        ([row["kind"], row["name"], row["role"], ", ".join(row["accounts"]), row["state"]] for row in rows),
+        empty="There are no users and no keys yet.",
+    )
+
+
+@contextmanager
+def _credentials(data_directory: Path | None) -> Iterator[SqliteCredentials]:
+    from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.desk.first_start import prepare_directory
+    from polaris_synapse.desk.loading import ConfigurationError
+    from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
+
+    directory = data_directory or Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
+    try:
+        prepare_directory(directory)
+    except ConfigurationError as error:
+        raise CommandError(str(error), exit_code=2) from None
+    store = SqliteCredentials(directory / "auth.sqlite3")
+    store.open(now_ns=SystemClock().now_ns())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _role(name: str) -> Role:
+    from polaris_synapse.web.authentication import Role
+
+    try:
+        return Role(name.upper())
+    except ValueError:
+        raise CommandError(f"{name} is no role; use one of: {', '.join(Role)}.", exit_code=2) from None
+
+
+def _accounts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -16,7 +16,9 @@ _PACKAGE: Final = Path(__file__).resolve().parents[1]
 #: Where configs/ lies: beside src/ in a checkout, inside the package in an installed wheel.
 _CONFIG_FOLDERS: Final = (_PACKAGE.parents[1] / "configs", _PACKAGE / "configs")
 #: POLARIS_ variables that are not settings of the tree: the command's own and the tests'.
-_OTHER_VARIABLES: Final = frozenset({"POLARIS_CONFIG", "POLARIS_TEST_DATA", "POLARIS_URL", "POLARIS_KEY_FILE"})
+_OTHER_VARIABLES: Final = frozenset(
+    {"POLARIS_CONFIG", "POLARIS_TEST_DATA", "POLARIS_URL", "POLARIS_KEY_FILE", "POLARIS_ACCOUNT"}
+)
 
 
 class ConfigurationError(RuntimeError):

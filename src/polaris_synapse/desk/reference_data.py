@@ -63,6 +63,7 @@ def limits_of(entry: LimitSettings, valuation: Asset) -> RiskLimits:
         repeated_orders_max=entry.repeated_orders_max,
         repeated_order_window_seconds=entry.repeated_order_window_seconds,
         open_orders_max=entry.open_orders_max,
+        breaker_mark_jump_ppm=entry.breaker_mark_jump_ppm,
     )
 
 

@@ -16,7 +16,7 @@ from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus
 from polaris_synapse.desk.loading import ConfigurationError
 from polaris_synapse.desk.reference_data import agent_of, assets_of, instruments_of, limits_of, mandate_of
-from polaris_synapse.desk.settings import AccountSettings, DeskSettings
+from polaris_synapse.desk.settings import EVERY_ACCOUNT, AccountSettings, DeskSettings
 from polaris_synapse.domain.messages import (
     AccountKind,
     Command,
@@ -43,10 +43,12 @@ def seed_commands(settings: DeskSettings, time_ns: int) -> Iterator[Command]:
     valuation = assets_of(settings)[settings.valuation_asset]
     for instrument in instruments_of(settings):
         yield ListInstrument(time_ns=time_ns, actor=_ACTOR, instrument=instrument)
-    for name, limits in settings.limits.items():
-        yield SetLimits(time_ns=time_ns, actor=_ACTOR, account=name, limits=limits_of(limits, valuation))
     for account in settings.accounts:
         yield from _account_commands(account, settings, time_ns)
+    for name, limits in settings.limits.items():
+        # The default for everybody else is the risk service's own to put into force.
+        if name != EVERY_ACCOUNT:
+            yield SetLimits(time_ns=time_ns, actor=_ACTOR, account=name, limits=limits_of(limits, valuation))
     for mandate in settings.mandates:
         yield SetMandate(time_ns=time_ns, actor=_ACTOR, mandate=mandate_of(mandate, valuation))
     yield SetAgents(time_ns=time_ns, actor=_ACTOR, settings=agent_of(settings.agent))
@@ -62,10 +64,13 @@ def _account_commands(account: AccountSettings, settings: DeskSettings, time_ns:
         country=account.country,
     )
     if account.kyc_approved:
-        for state in (KycState.PENDING, KycState.APPROVED):
-            yield ReviewKyc(
-                time_ns=time_ns, actor=_ACTOR, account=account.name, state=state, note="paper account from the settings"
-            )
+        yield ReviewKyc(
+            time_ns=time_ns,
+            actor=_ACTOR,
+            account=account.name,
+            state=KycState.APPROVED,
+            note="paper account from the settings",
+        )
     assets = assets_of(settings)
     for code, text in account.deposits.items():
         try:

@@ -19,6 +19,8 @@ from polaris_synapse.domain.money import DECIMAL_TEXT_CHARACTERS_MAX
 ENVIRONMENT_PREFIX: Final = "POLARIS_"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 JWT_SECRET_BYTES_MIN: Final = 32
+#: In ``limits``: the accounts that have none of their own.
+EVERY_ACCOUNT: Final = "*"
 
 #: Decimal text such as "0.01": quoted in YAML, so that no digit is lost on the way.
 DecimalText = Annotated[
@@ -130,6 +132,7 @@ class LimitSettings(_Section):
     repeated_orders_max: int = Field(default=20, gt=0)
     repeated_order_window_seconds: int = Field(default=10, gt=0)
     open_orders_max: int = Field(default=500, gt=0)
+    breaker_mark_jump_ppm: int = Field(default=100_000, ge=0)
 
 
 class MandateSettings(_Section):
@@ -156,34 +159,42 @@ class AgentSection(_Section):
 
 
 class ComplianceSection(_Section):
-    """Thresholds of the transaction rules, in the valuation asset."""
+    """The transaction rules, in the valuation asset. A count or an amount of 0 switches its rule off."""
 
-    large_transaction: DecimalText = "10000"
-    rapid_transactions: int = Field(default=10, ge=2)
-    rapid_window_seconds: int = Field(default=600, ge=1)
+    rules_version: int = Field(default=1, ge=1)
+    large_transaction: DecimalText = "50000"
+    rapid_funds_count: int = Field(default=10, ge=0)
+    rapid_funds_window_seconds: int = Field(default=3_600, ge=1)
+    rapid_trades_count: int = Field(default=1_000, ge=0)
+    rapid_trades_window_seconds: int = Field(default=60, ge=1)
+    flow_through_min: DecimalText = "1000"
     structuring_below: DecimalText = "10000"
-    structuring_count: int = Field(default=3, ge=2)
-    checkpoint_entries: int = Field(default=1000, ge=1)
+    structuring_count: int = Field(default=3, ge=0)
+    new_account_activity: DecimalText = "250000"
+    checkpoint_entries: int = Field(default=1_000, ge=1)
     checkpoint_seconds: int = Field(default=300, ge=1)
 
 
 class JournalSection(_Section):
     """The journal and its snapshots."""
 
-    snapshot_interval_messages: int = Field(default=50_000, ge=100)
-    snapshots_kept: int = Field(default=3, ge=1)
+    snapshot_interval_messages: int = Field(default=250_000, ge=100)
+    snapshots_kept: int = Field(default=2, ge=1)
     queue_messages_max: int = Field(default=20_000, ge=100)
-    batch_messages_max: int = Field(default=1_000, ge=1)
+    batch_messages_max: int = Field(default=2_000, ge=1)
+    keep_all: bool = True
 
 
 class GatewaySection(_Section):
-    """The order gateway."""
+    """The order gateway. Rates are per principal and second."""
 
     session_minutes: int = Field(default=60, ge=1, le=1440)
     signature_window_ms: int = Field(default=5_000, ge=1, le=60_000)
-    requests_per_second_max: int = Field(default=200, ge=1)
+    orders_per_second_max: int = Field(default=500, ge=1)
+    reads_per_second_max: int = Field(default=200, ge=1)
     connections_max: int = Field(default=200, ge=1)
     allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
 
 
 class LoggingSection(_Section):
@@ -297,7 +308,9 @@ class DeskSettings(BaseSettings):
                 if code not in assets
             ]
         problems += [
-            f"limits are set for {name}, which is no account" for name in self.limits if name not in accounts | {"*"}
+            f"limits are set for {name}, which is no account"
+            for name in self.limits
+            if name not in accounts | {EVERY_ACCOUNT}
         ]
         for mandate in self.mandates:
             if mandate.account not in accounts:

@@ -42,8 +42,10 @@ class Instrument(Struct, frozen=True, kw_only=True):
     """One tradable pair at one venue.
 
     ``tick_units``: one tick in quote minor units per whole base unit. ``lot_units``: one lot in base minor units.
-    ``min_notional_units``: in quote minor units. ``price_band_ppm``: how far from the reference price an order's price
-    may lie. ``reference_symbol``: the instrument whose mark stands in when this one has none of its own.
+    ``min_notional_units``: in quote minor units. ``price_band_ppm``: how far from the day's reference price an order of
+    the internal book may lie or trade; ``interruption_ppm``: how far one order may move its price before trading stops
+    for a call auction of ``interruption_seconds`` (0: until somebody opens it); 0 switches each off.
+    ``reference_symbol``: the instrument whose mark stands in when this one has none of its own.
     """
 
     symbol: str
@@ -59,6 +61,9 @@ class Instrument(Struct, frozen=True, kw_only=True):
     status: InstrumentStatus = InstrumentStatus.TRADING
     venue: str = PAPER_VENUE
     reference_symbol: str = ""
+    price_band_ppm: int = 0
+    interruption_ppm: int = 0
+    interruption_seconds: int = 0
 
     def __post_init__(self) -> None:
         if self.tick_units <= 0 or self.lot_units <= 0:

@@ -199,6 +199,8 @@ TRANSITIONS: Final[dict[tuple[OrderState, OrderEvent], OrderState]] = {
     (_S.WORKING, _E.LOSE): _S.UNKNOWN,
     # A repeated acknowledgement after a reconnect says nothing new.
     (_S.WORKING, _E.ACKNOWLEDGE): _S.WORKING,
+    # A stop that was replaced, or whose cancel was refused, still waits for its trigger: its book says so.
+    (_S.WORKING, _E.ARM): _S.ARMED,
     (_S.PARTIALLY_FILLED, _E.PARTIAL_FILL): _S.PARTIALLY_FILLED,
     (_S.PARTIALLY_FILLED, _E.FILL): _S.FILLED,
     (_S.PARTIALLY_FILLED, _E.REQUEST_CANCEL): _S.PENDING_CANCEL,

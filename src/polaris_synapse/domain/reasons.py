@@ -25,6 +25,10 @@ class Reason(IntEnum):
     UNSUPPORTED_MEDIA_TYPE = 1006
     CONTRADICTORY_FIELDS = 1007
     METHOD_NOT_ALLOWED = 1008
+    REQUEST_TOO_SLOW = 1009
+    HEADERS_TOO_LARGE = 1010
+    HOST_NOT_ALLOWED = 1011
+    MALFORMED_REQUEST = 1012
 
     NOT_AUTHENTICATED = 1100
     INVALID_CREDENTIALS = 1101
@@ -109,6 +113,7 @@ class Reason(IntEnum):
     BOOK_TRIGGER_IMMEDIATE = 4011
     BOOK_FULL = 4012
     BOOK_ORDER_LIST = 4013
+    BOOK_COMMAND_LIMIT = 4014
 
     VENUE_REJECTED = 5000
     VENUE_UNKNOWN_OUTCOME = 5001
@@ -117,6 +122,7 @@ class Reason(IntEnum):
     REAL_TRADING_DISABLED = 5004
     VENUE_RATE_LIMITED = 5005
     VENUE_ORDER_ABSENT = 5006
+    VENUE_OVERFILL = 5007
 
     AGENT_NO_VIEW = 6000
     AGENT_CONFIDENCE_TOO_LOW = 6001
@@ -124,6 +130,7 @@ class Reason(IntEnum):
     AGENT_POSITION_ALREADY_HELD = 6003
     AGENT_COOLING_DOWN = 6004
     AGENT_PAUSED = 6005
+    AGENT_PROPOSAL_EXPIRED = 6006
 
     OVERLOADED = 7000
     SHUTTING_DOWN = 7001
@@ -151,6 +158,10 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json.",
     Reason.CONTRADICTORY_FIELDS: "Two fields contradict each other.",
     Reason.METHOD_NOT_ALLOWED: "This address does not take that method.",
+    Reason.REQUEST_TOO_SLOW: "The request took too long to arrive.",
+    Reason.HEADERS_TOO_LARGE: "The request's address and headers are larger than allowed.",
+    Reason.HOST_NOT_ALLOWED: "The desk does not answer to that host name.",
+    Reason.MALFORMED_REQUEST: "The request is not valid HTTP.",
     Reason.NOT_AUTHENTICATED: "Log in or sign the request.",
     Reason.INVALID_CREDENTIALS: "The name or the password is wrong.",
     Reason.TOKEN_EXPIRED: "The login has expired; log in again.",
@@ -229,6 +240,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.BOOK_TRIGGER_IMMEDIATE: "The stop price would trigger at once.",
     Reason.BOOK_FULL: "The book holds as many orders as it may.",
     Reason.BOOK_ORDER_LIST: "Another order of its list ended it.",
+    Reason.BOOK_COMMAND_LIMIT: "The order met more orders than one command may trade with.",
     Reason.VENUE_REJECTED: "The venue turned the order away.",
     Reason.VENUE_UNKNOWN_OUTCOME: "The venue's answer was lost; the desk is asking again.",
     Reason.VENUE_UNAVAILABLE: "The venue cannot be reached.",
@@ -236,12 +248,14 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.REAL_TRADING_DISABLED: "Real trading is switched off (ENABLE_REAL_TRADING=false).",
     Reason.VENUE_RATE_LIMITED: "The venue's rate limit is used up.",
     Reason.VENUE_ORDER_ABSENT: "The venue has neither the order nor a trade of it.",
+    Reason.VENUE_OVERFILL: "The venue filled more than was ordered.",
     Reason.AGENT_NO_VIEW: "The agent has no view.",
     Reason.AGENT_CONFIDENCE_TOO_LOW: "The agent's confidence is below its threshold.",
     Reason.AGENT_SIZE_TOO_SMALL: "The size the mandate allows is below the instrument's minimum.",
     Reason.AGENT_POSITION_ALREADY_HELD: "The account already holds what the agent would buy.",
     Reason.AGENT_COOLING_DOWN: "The agent decided on this instrument a moment ago.",
     Reason.AGENT_PAUSED: "The agent is paused.",
+    Reason.AGENT_PROPOSAL_EXPIRED: "The proposal was too old to be placed.",
     Reason.OVERLOADED: "The desk has more work than it may queue; try again.",
     Reason.SHUTTING_DOWN: "The desk is shutting down.",
     Reason.JOURNAL_UNAVAILABLE: "The journal cannot be written, so nothing new is accepted.",

@@ -105,6 +105,7 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.SetAccountBlock: Route((COMPLIANCE,), _account),
     m.RestrictInstrument: Route((COMPLIANCE,), _account),
     m.ReviewAlert: Route((COMPLIANCE,), _field("alert_id")),
+    m.SetComplianceRules: Route((COMPLIANCE,), _everywhere),
     m.AccountStanding: Route((RISK, COMPLIANCE_DECISIONS), _account),
     m.ComplianceAlert: Route((COMPLIANCE_ALERTS,), _account),
     m.AuditEntry: Route((AUDIT,), _everywhere),
@@ -124,6 +125,7 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.VenueOrderStatus: Route((EXECUTION,), _symbol),
     m.BreakChanged: Route((RISK, COMPLIANCE, RISK_EVENTS), _symbol),
     m.ResolveBreak: Route((EXECUTION,), _field("break_id")),
+    m.ConfigureVenues: Route((EXECUTION,), _everywhere),
     m.BookSnapshotReceived: Route((MARKET_DATA,), _symbol),
     m.DepthReceived: Route((MARKET_DATA,), _symbol),
     m.TradeReceived: Route((MARKET_DATA,), _symbol),
@@ -144,6 +146,8 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.AgentControl: Route((AGENTS, COMPLIANCE), _everywhere),
     m.AnalyseNow: Route((AGENTS,), _symbol),
     m.ProposalMade: Route((PROPOSALS,), _field("decision_id")),
+    m.ProposalClosed: Route((AGENTS,), _field("decision_id")),
+    m.AgentStanding: Route((TRADING_DECISIONS,), _field("agent")),
     m.DecisionRecorded: Route((TRADING_DECISIONS,), _symbol),
 }
 

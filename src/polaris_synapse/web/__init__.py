@@ -1,1 +1,1 @@
-"""Web: the page that people see, and the server part that hands it out."""
+"""The HTTP foundation that every service shares: errors, strict bodies, authentication, documentation, servers."""

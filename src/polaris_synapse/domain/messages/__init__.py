@@ -10,10 +10,14 @@ from __future__ import annotations
 from polaris_synapse.domain.messages.agents import (
     AgentControl,
     AgentSettings,
+    AgentStanding,
     AnalyseNow,
     DecisionRecorded,
+    Fact,
+    ProposalClosed,
     ProposalMade,
     SetAgents,
+    SignalRecord,
 )
 from polaris_synapse.domain.messages.base import (
     Answer,
@@ -30,21 +34,25 @@ from polaris_synapse.domain.messages.compliance import (
     AccountStanding,
     AuditEntry,
     ComplianceAlert,
+    ComplianceRules,
     KycState,
     OpenAccount,
     RestrictInstrument,
     ReviewAlert,
     ReviewKyc,
     SetAccountBlock,
+    SetComplianceRules,
     SetSanctionsHold,
 )
 from polaris_synapse.domain.messages.execution import (
     BreakChanged,
+    ConfigureVenues,
     ExecuteCancel,
     ExecuteOrder,
     ExecuteReplace,
     ResolveBreak,
     VenueCancel,
+    VenueListing,
     VenueOrderStatus,
     VenueQuery,
     VenueReplace,
@@ -138,6 +146,7 @@ AnyMessage = (
     | SetAccountBlock
     | RestrictInstrument
     | ReviewAlert
+    | SetComplianceRules
     | AccountStanding
     | ComplianceAlert
     | AuditEntry
@@ -157,6 +166,7 @@ AnyMessage = (
     | VenueOrderStatus
     | BreakChanged
     | ResolveBreak
+    | ConfigureVenues
     | BookSnapshotReceived
     | DepthReceived
     | TradeReceived
@@ -174,6 +184,8 @@ AnyMessage = (
     | AgentControl
     | AnalyseNow
     | ProposalMade
+    | ProposalClosed
+    | AgentStanding
     | DecisionRecorded
 )
 
@@ -184,6 +196,7 @@ __all__ = [
     "ActivateBreaker",
     "AgentControl",
     "AgentSettings",
+    "AgentStanding",
     "AmendOrder",
     "AnalyseNow",
     "Answer",
@@ -204,12 +217,15 @@ __all__ = [
     "CandleClosed",
     "Command",
     "ComplianceAlert",
+    "ComplianceRules",
+    "ConfigureVenues",
     "DecisionRecorded",
     "DepthReceived",
     "ExecuteCancel",
     "ExecuteOrder",
     "ExecuteReplace",
     "ExecutionRecorded",
+    "Fact",
     "FeedStatusChanged",
     "HostStarted",
     "KillLevel",
@@ -230,6 +246,7 @@ __all__ = [
     "PlaceOrder",
     "PositionChanged",
     "Posting",
+    "ProposalClosed",
     "ProposalMade",
     "ReenableAccount",
     "RemoveOrder",
@@ -243,17 +260,20 @@ __all__ = [
     "RiskLimits",
     "SetAccountBlock",
     "SetAgents",
+    "SetComplianceRules",
     "SetInstrumentStatus",
     "SetKillLevel",
     "SetLimits",
     "SetMandate",
     "SetSanctionsHold",
+    "SignalRecord",
     "SubmitOrder",
     "Tick",
     "TopOfBook",
     "TradePrinted",
     "TradeReceived",
     "VenueCancel",
+    "VenueListing",
     "VenueOrderStatus",
     "VenueQuery",
     "VenueReplace",

@@ -10,7 +10,11 @@ from polaris_synapse.domain.reasons import Reason
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the deterministic analyst works. Rates in parts per million."""
+    """How the deterministic analyst works. Rates in parts per million.
+
+    ``cooldown_seconds``: how long after an order the agent leaves a symbol alone. ``horizon_seconds``: how far ahead a
+    view looks, and so when it is scored. ``slippage_ppm_max``: how much worse than the touch an order may fill.
+    """
 
     agent: str
     account: str
@@ -19,6 +23,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confidence_ppm_min: int = 600_000
     position_ppm_of_equity_max: int = 100_000
     enabled: bool = True
+    cooldown_seconds: int = 180
+    horizon_seconds: int = 900
+    slippage_ppm_max: int = 500
 
 
 class SetAgents(Command, frozen=True, kw_only=True, gc=False):
@@ -60,11 +67,46 @@ class ProposalMade(Message, frozen=True, kw_only=True, gc=False):
     order: OrderRequest
 
 
+class ProposalClosed(Message, frozen=True, kw_only=True, gc=False):
+    """From the agents' shell: it could not place a proposal. TIMED_OUT means that an order may have come of it."""
+
+    agent: str
+    decision_id: str
+    reason: Reason
+    detail: str = ""
+
+
+class SignalRecord(Struct, frozen=True, kw_only=True, gc=False):
+    """How often a signal that spoke pointed the way the market then went. Overlapping horizons count each."""
+
+    symbol: str
+    signal: str
+    right: int
+    wrong: int
+
+
+class AgentStanding(Message, frozen=True, kw_only=True, gc=False):
+    """An agent as it is now; after each change and every few seconds. ``day_value_units``: used of today's mandate."""
+
+    agent: str
+    settings: AgentSettings
+    paused: bool
+    decisions_made: int = 0
+    proposals_made: int = 0
+    unscored: int = 0
+    day_value_units: int = 0
+    signals: tuple[SignalRecord, ...] = ()
+
+
 class DecisionRecorded(Message, frozen=True, kw_only=True, gc=False):
-    """A decision with all that led to it. ``view`` is BUY, SELL or HOLD; ``action`` what came of it.
+    """A decision with all that led to it. ``view`` is BUY, SELL or HOLD.
+
+    ``action`` says what came of it: HELD, PROPOSED, NOT_PLACED, REFUSED, PLACED, FILLED, PARTLY_FILLED or UNFILLED.
 
     ``reason`` says why nothing was proposed, or NONE. ``thesis`` cites facts as ``[fact_id]``.
-    Repeated with the order's id and state when its order changes; ``revision`` counts up from 0.
+    Repeated with the order's id and state when its order changes, and with ``score_ppm`` when its horizon has passed:
+    what the view would have returned after fees, 0 for HOLD. ``revision`` counts up from 0 and ``time_ns`` is the
+    revision's; ``decided_time_ns`` stays.
     """
 
     decision_id: str
@@ -82,3 +124,5 @@ class DecisionRecorded(Message, frozen=True, kw_only=True, gc=False):
     order_id: int = 0
     order_state: str = ""
     revision: int = 0
+    score_ppm: int | None = None
+    decided_time_ns: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from polaris_synapse.domain.messages.base import Command, Message
 from polaris_synapse.domain.orders import Fill, Order, OrderEvent, OrderRequest, OrderState, RiskApproved
 from polaris_synapse.domain.reasons import Reason
@@ -132,3 +134,17 @@ class ResolveBreak(Command, frozen=True, kw_only=True, gc=False):
 
     break_id: str
     note: str
+
+
+class VenueListing(Struct, frozen=True, kw_only=True):
+    """A venue that the desk has an adapter for. ``simulated``: nothing real is bought or sold there."""
+
+    name: str
+    simulated: bool
+
+
+class ConfigureVenues(Message, frozen=True, kw_only=True, gc=False):
+    """The venues that orders may go to from now on, complete. Journaled, so that a replay decides as the desk did."""
+
+    venues: tuple[VenueListing, ...]
+    real_trading: bool = False

@@ -15,6 +15,8 @@ class RiskLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Rates are parts per million. ``repeated_orders_max``: the same order (symbol, side, quantity, price) within
     ``repeated_order_window_seconds`` before the account is stopped until a named person re-enables it.
+    ``breaker_mark_jump_ppm`` counts in the desk's default (``"*"``) only: a mark that jumps further from the one before
+    trips its symbol's circuit breaker.
     """
 
     order_quantity_lots_max: int = 0
@@ -32,6 +34,7 @@ class RiskLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     leverage_ppm_max: int = 1_000_000
     daily_loss_units_max: int = 0
     drawdown_ppm_max: int = 0
+    breaker_mark_jump_ppm: int = 100_000
 
 
 class Mandate(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -118,7 +121,10 @@ class Posting(Struct, frozen=True, gc=False):
 
 
 class LedgerPosted(Message, frozen=True, kw_only=True, gc=False):
-    """A balanced set of postings: per asset they sum to zero. ``cause``: ``fill``, ``fee``, ``funds``."""
+    """A balanced set of postings: per asset they sum to zero. ``cause``: ``fill``, ``fee``, ``funds``.
+
+    ``actor`` names who asked for the movement, where somebody did.
+    """
 
     entry_id: int
     account: str
@@ -127,6 +133,7 @@ class LedgerPosted(Message, frozen=True, kw_only=True, gc=False):
     postings: tuple[Posting, ...]
     symbol: str = ""
     notional_units: int = 0
+    actor: str = ""
 
 
 class BalanceChanged(Message, frozen=True, kw_only=True, gc=False):

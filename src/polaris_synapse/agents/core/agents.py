@@ -1,0 +1,416 @@
+"""The agents core: folds markets, ledger and orders, decides on time and on request, and follows what it decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from polaris_synapse.agents.core.accounts import ACCOUNTS_MAX, AccountBook
+from polaris_synapse.agents.core.decide import Brief, Outcome, decide
+from polaris_synapse.agents.core.flow import NANOSECONDS
+from polaris_synapse.agents.core.market import Market
+from polaris_synapse.agents.core.scoring import give_up, score_due
+from polaris_synapse.agents.core.sizing import Means
+from polaris_synapse.agents.core.state import (
+    AGENTS_MAX,
+    MANDATES_MAX,
+    MARKETS_MAX,
+    SNAPSHOT_VERSION,
+    TRACKED_MAX,
+    Agent,
+    AgentsState,
+    Schedule,
+    settings_problem,
+)
+from polaris_synapse.agents.core.tracking import Tracked, close_without_order, follow_execution, follow_order
+from polaris_synapse.bus.core import NOTHING, Handler, decode_state, dispatch, encode_state, hash_state
+from polaris_synapse.domain import messages as m
+from polaris_synapse.domain.messages import Answer, Message
+from polaris_synapse.domain.money import Asset
+from polaris_synapse.domain.reasons import Reason
+
+#: A proposal of which no order is known after this long is given up. The shell gives up far earlier and says so.
+PROPOSAL_SECONDS_MAX: Final = 120
+#: Asking for a decision on a symbol again within this time answers AGENT_COOLING_DOWN.
+ANALYSE_SPACING_NS: Final = NANOSECONDS
+#: How often every agent's standing is told to whoever listens.
+STANDING_SECONDS: Final = 10
+
+
+class AgentsCore:
+    """The analysts, pure. ``valuation`` is the asset in which mandates and equity are given."""
+
+    name = "agents"
+
+    def __init__(self, *, valuation: Asset, partition: int = 0) -> None:
+        self._valuation = valuation
+        self._partition = partition
+        self._state = AgentsState()
+        self._handlers: dict[type[Message], Handler] = {
+            m.Tick: self._tick,
+            m.HostStarted: self._host_started,
+            m.ListInstrument: self._list_instrument,
+            m.SetAgents: self._set_agents,
+            m.AgentControl: self._control,
+            m.AnalyseNow: self._analyse_now,
+            m.SetMandate: self._set_mandate,
+            m.MarketSummary: self._market_summary,
+            m.BalanceChanged: self._balance_changed,
+            m.PositionChanged: self._position_changed,
+            m.AccountMetrics: self._account_metrics,
+            m.OrderUpdated: self._order_updated,
+            m.ExecutionRecorded: self._execution_recorded,
+            m.ProposalClosed: self._proposal_closed,
+        }
+
+    def apply(self, message: Message, /) -> Sequence[Message]:
+        """Fold one message. The core's clock is the latest time of all it has folded."""
+        state = self._state
+        if message.time_ns > state.clock_ns:
+            state.clock_ns = message.time_ns
+        return dispatch(self._handlers, message, self.name)
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        return encode_state(SNAPSHOT_VERSION, self._state)
+
+    def restore(self, snapshot: bytes, /) -> None:
+        """Replace the state. Raises SnapshotError."""
+        self._state = decode_state(SNAPSHOT_VERSION, AgentsState, snapshot)
+
+    def state_hash(self) -> str:
+        """The hash of the state."""
+        return hash_state(self.snapshot())
+
+    # Markets and accounts.
+
+    def _list_instrument(self, message: m.ListInstrument) -> Sequence[Message]:
+        instrument, known = message.instrument, self._state.instruments.get(message.instrument.symbol)
+        if known is None and len(self._state.instruments) >= MARKETS_MAX:
+            return NOTHING
+        # Risk refuses a change of the grid, so the instrument stays what it is here too.
+        grid_kept = known is None or (known.tick_units, known.lot_units) == (
+            instrument.tick_units,
+            instrument.lot_units,
+        )
+        if grid_kept:
+            self._state.instruments[instrument.symbol] = instrument
+        return NOTHING
+
+    def _market_summary(self, message: m.MarketSummary) -> Sequence[Message]:
+        state = self._state
+        market = state.markets.get(message.symbol)
+        if market is None:
+            if message.symbol not in state.instruments:
+                return NOTHING
+            market = state.markets[message.symbol] = Market.of(message.symbol)
+        market.fold(message)
+        return NOTHING
+
+    def _balance_changed(self, message: m.BalanceChanged) -> Sequence[Message]:
+        account = self._account(message.account)
+        if account is not None:
+            account.take_balance(message)
+        return NOTHING
+
+    def _position_changed(self, message: m.PositionChanged) -> Sequence[Message]:
+        account = self._account(message.account)
+        if account is not None:
+            account.take_position(message)
+        return NOTHING
+
+    def _account_metrics(self, message: m.AccountMetrics) -> Sequence[Message]:
+        account = self._account(message.account)
+        if account is not None:
+            account.take_metrics(message)
+        return NOTHING
+
+    def _account(self, name: str) -> AccountBook | None:
+        """The account's book. Accounts without an agent are kept too, so that an agent set up later knows its own."""
+        accounts = self._state.accounts
+        account = accounts.get(name)
+        if account is None and (len(accounts) < ACCOUNTS_MAX or self._is_traded(name)):
+            account = accounts[name] = AccountBook()
+        return account
+
+    def _is_traded(self, account: str) -> bool:
+        return any(agent.settings.account == account for agent in self._state.agents.values())
+
+    # Commands.
+
+    def _set_agents(self, message: m.SetAgents) -> Sequence[Message]:
+        state, settings = self._state, message.settings
+        problem = settings_problem(settings)
+        agent = state.agents.get(settings.agent)
+        if not problem and agent is None and len(state.agents) >= AGENTS_MAX:
+            problem = f"There are {AGENTS_MAX} agents already."
+        if problem:
+            return (self._answer(message, Reason.INVALID_VALUE, problem),)
+        if agent is None:
+            agent = state.agents[settings.agent] = Agent(settings=settings)
+        agent.take_settings(settings, state.clock_ns)
+        return (self._standing(agent), self._answer(message))
+
+    def _control(self, message: m.AgentControl) -> Sequence[Message]:
+        agent = self._state.agents.get(message.agent)
+        if agent is None:
+            return (self._answer(message, Reason.NOT_FOUND, f"There is no agent {message.agent}."),)
+        unchanged = agent.paused == message.paused
+        agent.paused = message.paused
+        return (self._standing(agent), self._answer(message, duplicate=unchanged))
+
+    def _analyse_now(self, message: m.AnalyseNow) -> Sequence[Message]:
+        state = self._state
+        agent = state.agents.get(message.agent)
+        if agent is None:
+            return (self._answer(message, Reason.NOT_FOUND, f"There is no agent {message.agent}."),)
+        if message.symbol not in state.instruments:
+            return (self._answer(message, Reason.SYMBOL_NOT_FOUND, f"There is no instrument {message.symbol}."),)
+        schedule = agent.schedules.get(message.symbol)
+        if schedule is None:
+            detail = f"The agent {message.agent} does not follow {message.symbol}."
+            return (self._answer(message, Reason.INVALID_VALUE, detail),)
+        if schedule.decided_ns and state.clock_ns - schedule.decided_ns < ANALYSE_SPACING_NS:
+            detail = f"The last decision is {schedule.decision_id}."
+            return (self._answer(message, Reason.AGENT_COOLING_DOWN, detail),)
+        produced = self._decide(agent, message.symbol, schedule)
+        return (*produced, self._answer(message, detail=schedule.decision_id))
+
+    def _set_mandate(self, message: m.SetMandate) -> Sequence[Message]:
+        mandate, mandates = message.mandate, self._state.mandates
+        by_agent = mandates.get(mandate.account, {})
+        if mandate.agent in by_agent or sum(map(len, mandates.values())) < MANDATES_MAX:
+            mandates[mandate.account] = {**by_agent, mandate.agent: mandate}
+        return NOTHING
+
+    def _answer(
+        self, command: m.Command, reason: Reason = Reason.NONE, detail: str = "", *, duplicate: bool = False
+    ) -> Answer:
+        return Answer(
+            time_ns=self._state.clock_ns,
+            request_id=command.request_id,
+            reason=reason,
+            detail=detail,
+            duplicate=duplicate,
+        )
+
+    # Time.
+
+    def _tick(self, message: m.Tick) -> Sequence[Message]:
+        state = self._state
+        produced: list[Message] = []
+        for tracked in self._tracked_in_order():
+            if tracked.waiting and not tracked.has_order:
+                produced += self._expire(tracked)
+            if not tracked.scored and state.clock_ns >= tracked.due_ns:
+                produced += self._score(tracked)
+            self._drop_if_done(tracked)
+        for _, agent in sorted(state.agents.items()):
+            active = agent.settings.enabled and not agent.paused
+            for index, symbol in enumerate(agent.settings.symbols):
+                schedule = agent.schedules[symbol]
+                if state.clock_ns >= schedule.due_ns:
+                    schedule.due_ns = agent.next_due(index, state.clock_ns)
+                    if active and symbol in state.instruments:
+                        produced += self._decide(agent, symbol, schedule)
+        if state.clock_ns >= state.standings_due_ns:
+            produced += self._standings()
+        return produced
+
+    def _host_started(self, message: m.HostStarted) -> Sequence[Message]:
+        """Close what the restart has lost.
+
+        A submission is journaled before its answer, so whatever became of a proposal has been folded by now. One that
+        still has no order never reached the journal, and the proposal is not sent again: no order will come of it.
+        """
+        produced: list[Message] = []
+        for tracked in self._tracked_in_order():
+            if tracked.waiting and not tracked.has_order:
+                detail = "The desk restarted before the order was placed."
+                produced.append(self._close(tracked, Reason.AGENT_PROPOSAL_EXPIRED, detail))
+                self._drop_if_done(tracked)
+        return [*produced, *self._standings()]
+
+    def _standings(self) -> list[Message]:
+        self._state.standings_due_ns = self._state.clock_ns + STANDING_SECONDS * NANOSECONDS
+        return [self._standing(agent) for _, agent in sorted(self._state.agents.items())]
+
+    def _standing(self, agent: Agent) -> Message:
+        name = agent.settings.agent
+        unscored = sum(not t.scored and t.record.agent == name for t in self._state.tracked.values())
+        return agent.standing(unscored, self._state.clock_ns)
+
+    # Decisions.
+
+    def _decide(self, agent: Agent, symbol: str, schedule: Schedule) -> list[Message]:
+        state, settings = self._state, agent.settings
+        number = state.decisions_made + 1
+        decision_id = f"D{self._partition}-{number}"
+        mandate = state.mandates.get(settings.account, {}).get(settings.agent)
+        outcome = decide(
+            Brief(
+                decision_id=decision_id,
+                settings=settings,
+                market=state.markets.get(symbol) or Market.of(symbol),
+                instrument=state.instruments[symbol],
+                valuation=self._valuation,
+                mandate=mandate,
+                means=self._means(agent, mandate),
+                paused=agent.paused or not settings.enabled,
+                busy=self._busy(agent, symbol, schedule),
+            ),
+            state.clock_ns,
+        )
+        state.decisions_made = number
+        agent.decisions_made += 1
+        schedule.decided_ns, schedule.decision_id = state.clock_ns, decision_id
+        produced: list[Message] = []
+        tracked = self._track(agent, outcome, number)
+        if tracked is not None:
+            produced += self._make_room()
+            state.tracked[decision_id] = tracked
+        produced.append(outcome.record)
+        order = outcome.record.order
+        if order is not None:
+            schedule.proposed_ns = state.clock_ns
+            agent.proposals_made += 1
+            produced.append(
+                m.ProposalMade(time_ns=state.clock_ns, agent=settings.agent, decision_id=decision_id, order=order)
+            )
+        return produced
+
+    def _means(self, agent: Agent, mandate: m.Mandate | None) -> Means | None:
+        state, settings = self._state, agent.settings
+        account = state.accounts.get(settings.account)
+        if account is None or not account.metrics_time_ns or mandate is None:
+            return None
+        promised = sum(t.promised_units for t in state.tracked.values() if t.record.account == settings.account)
+        return Means(
+            settings=settings,
+            mandate=mandate,
+            account=account,
+            day_used_units=agent.used_today(state.clock_ns),
+            promised_units=promised,
+        )
+
+    def _busy(self, agent: Agent, symbol: str, schedule: Schedule) -> str:
+        name, account = agent.settings.agent, agent.settings.account
+        for tracked in self._tracked_in_order():
+            record = tracked.record
+            if tracked.waiting and (record.agent, record.account, record.symbol) == (name, account, symbol):
+                return f"An earlier order of the agent on {symbol} has not ended yet."
+        cooldown_ns = agent.settings.cooldown_seconds * NANOSECONDS
+        if schedule.proposed_ns and self._state.clock_ns - schedule.proposed_ns < cooldown_ns:
+            return f"The agent leaves {symbol} alone for a while after an order."
+        return ""
+
+    def _track(self, agent: Agent, outcome: Outcome, number: int) -> Tracked | None:
+        reading, view, record = outcome.reading, outcome.view, outcome.record
+        if reading is None or view is None:
+            return None
+        clock_ns = self._state.clock_ns
+        tracked = Tracked(
+            record=record,
+            number=number,
+            due_ns=clock_ns + agent.settings.horizon_seconds * NANOSECONDS,
+            reference_half_ticks=reading.half_ticks,
+            fee_ppm=self._state.instruments[record.symbol].taker_fee_ppm,
+            signals={signal.value: value for signal, value in view.signals.items()},
+            scored=False,
+        )
+        if record.order is not None:
+            tracked.waiting = True
+            tracked.value_units = tracked.charged_units = outcome.value_units
+            tracked.day = agent.charge(outcome.value_units, clock_ns)
+        return tracked
+
+    def _make_room(self) -> list[Message]:
+        """Give up the score of the oldest decision where too many wait. Those with an open order are kept."""
+        tracked = self._state.tracked
+        if len(tracked) < TRACKED_MAX:
+            return []
+        oldest = next((item for item in self._tracked_in_order() if not item.waiting), None)
+        if oldest is None:
+            return []
+        del tracked[oldest.record.decision_id]
+        detail = f"Not scored: more than {TRACKED_MAX} decisions were waiting for it."
+        return [] if oldest.scored else [give_up(oldest, detail, self._state.clock_ns)]
+
+    # What becomes of them.
+
+    def _order_updated(self, message: m.OrderUpdated) -> Sequence[Message]:
+        order = message.order
+        tracked = self._state.tracked.get(order.request.decision_id)
+        wanted = tracked.record.order if tracked is not None else None
+        # Anybody could write a decision's id on an order of theirs; only the one that was proposed counts.
+        if (
+            tracked is None
+            or wanted is None
+            or (order.request.account, order.request.client_order_id) != (wanted.account, wanted.client_order_id)
+        ):
+            return NOTHING
+        revised = follow_order(tracked, order, self._state.instruments[wanted.symbol], self._state.clock_ns)
+        self._settle(tracked, tracked.used_units(order))
+        self._drop_if_done(tracked)
+        return (revised,) if revised is not None else NOTHING
+
+    def _execution_recorded(self, message: m.ExecutionRecorded) -> Sequence[Message]:
+        tracked = self._state.tracked.get(message.decision_id) if message.decision_id else None
+        if tracked is None or tracked.record.order_id != message.order_id:
+            return NOTHING
+        instrument = self._state.instruments[tracked.record.symbol]
+        revised = follow_execution(tracked, message, instrument, self._state.clock_ns)
+        return (revised,) if revised is not None else NOTHING
+
+    def _proposal_closed(self, message: m.ProposalClosed) -> Sequence[Message]:
+        tracked = self._state.tracked.get(message.decision_id)
+        if tracked is None or tracked.record.agent != message.agent or tracked.has_order or not tracked.waiting:
+            return NOTHING
+        if message.reason is Reason.TIMED_OUT:
+            # An order may have come of it. It is waited for, and given up with every other after its time.
+            detail = "It is not known whether the order was placed; the desk waits for it."
+            return (tracked.revise(self._state.clock_ns, reason=message.reason, detail=detail),)
+        closed = self._close(tracked, message.reason, message.detail)
+        self._drop_if_done(tracked)
+        return (closed,)
+
+    def _expire(self, tracked: Tracked) -> list[Message]:
+        if self._state.clock_ns - tracked.record.decided_time_ns <= PROPOSAL_SECONDS_MAX * NANOSECONDS:
+            return []
+        detail = f"No order came of the proposal within {PROPOSAL_SECONDS_MAX} seconds."
+        return [self._close(tracked, Reason.AGENT_PROPOSAL_EXPIRED, detail)]
+
+    def _close(self, tracked: Tracked, reason: Reason, detail: str) -> Message:
+        closed = close_without_order(tracked, reason, detail, self._state.clock_ns)
+        self._settle(tracked, 0)
+        return closed
+
+    def _settle(self, tracked: Tracked, used_units: int) -> None:
+        """Keep the mandate's count in step with what an order uses of it, as risk does.
+
+        Also when an order appears after its proposal was given up, or fills after its end.
+        """
+        agent = self._state.agents.get(tracked.record.agent)
+        more = used_units - tracked.charged_units
+        if agent is None or not more:
+            return
+        tracked.charged_units = used_units
+        if more > 0:
+            tracked.day = agent.charge(more, self._state.clock_ns)
+        else:
+            agent.release(-more, tracked.day)
+
+    def _score(self, tracked: Tracked) -> list[Message]:
+        state, record = self._state, tracked.record
+        agent = state.agents.get(record.agent)
+        rates = agent.rates(record.symbol) if agent is not None and record.symbol in agent.schedules else {}
+        instrument = state.instruments[record.symbol]
+        scored = score_due(tracked, state.markets.get(record.symbol), instrument, rates, state.clock_ns)
+        return [scored] if scored is not None else []
+
+    def _tracked_in_order(self) -> list[Tracked]:
+        return sorted(self._state.tracked.values(), key=lambda tracked: tracked.number)
+
+    def _drop_if_done(self, tracked: Tracked) -> None:
+        if tracked.is_done:
+            self._state.tracked.pop(tracked.record.decision_id, None)

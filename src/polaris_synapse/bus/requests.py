@@ -1,0 +1,90 @@
+"""Commands that somebody waits for, and the answers that end the wait."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Final
+
+from polaris_synapse.bus.port import BusError
+from polaris_synapse.domain.messages import Answer
+from polaris_synapse.domain.reasons import Reason
+
+_SWEEPS_PER_TIMEOUT: Final = 8
+
+
+class WaitingRequests:
+    """Futures by request id. Two that share an id are answered in the order in which they were asked."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._waiting: dict[str, list[tuple[float, asyncio.Future[Answer]]]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        # A random start and a count are as unique as random ids, at a tenth of the price.
+        self._id_prefix = secrets.token_hex(8)
+        self._ids = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def new_id(self) -> str:
+        """An id that no other request has, in this process or another."""
+        self._ids += 1
+        return f"{self._id_prefix}{self._ids:08x}"
+
+    def wait_for(self, request_id: str) -> asyncio.Future[Answer]:
+        """A future for the answer; it fails with TIMED_OUT when none comes in time."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        entry = (loop.time() + self._timeout_seconds, future)
+        others = self._waiting.get(request_id)
+        if others is None:
+            self._waiting[request_id] = [entry]
+        else:
+            others.append(entry)
+        if self._sweep is None:
+            self._sweep = loop.call_later(self._timeout_seconds / _SWEEPS_PER_TIMEOUT, self._sweep_expired)
+        return future
+
+    def answer(self, answer: Answer) -> None:
+        """End the wait of the oldest request with the answer's id."""
+        entries = self._waiting.get(answer.request_id)
+        if entries is None:
+            return
+        _, future = entries.pop(0)
+        if not entries:
+            del self._waiting[answer.request_id]
+        if not future.done():
+            future.set_result(answer)
+
+    def refuse(self, request_id: str, reason: Reason, message: str) -> None:
+        """End every wait for an id with a BusError."""
+        for _, future in self._waiting.pop(request_id, ()):
+            if not future.done():
+                future.set_exception(BusError(reason, message))
+
+    def refuse_all(self, reason: Reason, message: str) -> None:
+        """End all waits with a BusError."""
+        for request_id in list(self._waiting):
+            self.refuse(request_id, reason, message)
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def _sweep_expired(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        expired = []
+        # In the order of asking, so the first one that still has time ends the search.
+        for request_id, entries in self._waiting.items():
+            if entries[0][0] > now:
+                break
+            expired.append(request_id)
+        for request_id in expired:
+            self.refuse(
+                request_id,
+                Reason.TIMED_OUT,
+                f"no answer within {self._timeout_seconds:g} s; the command may still take effect",
+            )
+        interval = self._timeout_seconds / _SWEEPS_PER_TIMEOUT
+        self._sweep = loop.call_later(interval, self._sweep_expired) if self._waiting else None

@@ -1,0 +1,233 @@
+"""What is worth an entry in the audit log, and how it reads there.
+
+Actions are ``subject.verb`` names and part of the record's format. A command that another room answers is recorded as
+asked (``limits.set``); what came of it follows as that room's own facts. Details are for people: plain text, exact
+numbers, nothing secret and no personal data beyond account names, since the chain can never be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from polaris_synapse.compliance.core.valuation import Valuation
+from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import (
+    AgentControl,
+    AuditNote,
+    BreakChanged,
+    BreakerChanged,
+    ExecutionRecorded,
+    HostStarted,
+    KillLevelChanged,
+    LedgerPosted,
+    LimitBreached,
+    ListInstrument,
+    Message,
+    OrderUpdated,
+    Posting,
+    ReenableAccount,
+    SetAgents,
+    SetInstrumentStatus,
+    SetLimits,
+    SetMandate,
+)
+from polaris_synapse.domain.orders import Order, OrderEvent, OrderState
+
+#: Who acts where no person, key or agent asked for it.
+DESK: Final = "desk"
+#: The ``cause`` of a ledger entry that moves money in or out.
+FUNDS: Final = "funds"
+
+
+class Record(NamedTuple):
+    """An audit entry to be: who did what to what, and the rest in words."""
+
+    actor: str
+    action: str
+    subject: str
+    detail: str
+
+
+#: Steps in an order's life that are recorded, by their event. Partial fills are not: their executions are.
+_ORDER_ACTIONS: Final[dict[OrderEvent, str]] = {
+    OrderEvent.FILL: "order.filled",
+    OrderEvent.CANCEL: "order.cancelled",
+    OrderEvent.EXPIRE: "order.expired",
+    OrderEvent.REJECT: "order.rejected",
+    OrderEvent.LOSE: "order.unknown",
+    OrderEvent.REPLACE: "order.replaced",
+    OrderEvent.REQUEST_CANCEL: "order.cancel_requested",
+    OrderEvent.REQUEST_REPLACE: "order.replace_requested",
+}
+#: What is recorded of an order that comes without an event, by its state: risk's own decision about it.
+_ORDER_DECISIONS: Final[dict[OrderState, str]] = {
+    OrderState.APPROVED: "order.accepted",
+    OrderState.REFUSED: "order.refused",
+}
+
+_JSON = msgspec.json.Encoder()
+
+
+def order_record(message: OrderUpdated, instrument: Instrument | None) -> Record | None:
+    """The record of an order's step, or None for the steps between."""
+    order = message.order
+    if message.event is None:
+        action = _ORDER_DECISIONS.get(order.state)
+    else:
+        action = _ORDER_ACTIONS.get(message.event)
+    if action is None:
+        return None
+    request = order.request
+    subject = f"order:{order.order_id}" if order.order_id else f"order:{request.account}/{request.client_order_id}"
+    detail = f"account {request.account}, {_order_text(order, instrument)}"
+    if order.filled_lots:
+        detail += f", filled {_quantity(order.filled_lots, instrument)}"
+    if order.reason:
+        detail += f", {order.reason.name}"
+        if order.detail:
+            detail += f": {order.detail}"
+    return Record(message.actor or DESK, action, subject, detail)
+
+
+def _order_text(order: Order, instrument: Instrument | None) -> str:
+    request = order.request
+    amount = _quantity(order.quantity_lots, instrument)
+    if request.quote_amount_units:
+        amount = f"for {request.quote_amount_units} quote minor units"
+    text = f"{request.side.value} {amount} {request.symbol} {request.type.value}"
+    if order.price_ticks:
+        text += f" at {_price(order.price_ticks, instrument)}"
+    if order.stop_price_ticks:
+        text += f" stop {_price(order.stop_price_ticks, instrument)}"
+    text += f" {request.time_in_force.value}, client order id {request.client_order_id}"
+    if request.decision_id:
+        text += f", decision {request.decision_id}"
+    return text
+
+
+def _quantity(lots: int, instrument: Instrument | None) -> str:
+    return f"{lots} lots" if instrument is None else instrument.format_quantity(lots)
+
+
+def _price(ticks: int, instrument: Instrument | None) -> str:
+    return f"{ticks} ticks" if instrument is None else instrument.format_price(ticks)
+
+
+def execution_record(message: ExecutionRecorded, instrument: Instrument | None) -> Record:
+    """The record of an execution."""
+    fill = message.fill
+    detail = (
+        f"account {message.account}, order {message.order_id}, {message.side.value} "
+        f"{_quantity(fill.quantity_lots, instrument)} {message.symbol} at {_price(fill.price_ticks, instrument)} "
+        f"on {message.venue}, trade {fill.trade_id}{', simulated' if fill.simulated else ''}"
+    )
+    return Record(DESK, "execution.recorded", f"execution:{message.execution_id}", detail)
+
+
+def customer_leg(message: LedgerPosted) -> Posting | None:
+    """The leg of a movement of funds that lies on the client's own ledger account, or None where there is no one."""
+    own = [posting for posting in message.postings if posting.ledger_account == f"client:{message.account}"]
+    return own[0] if len(own) == 1 else None
+
+
+def funds_record(message: LedgerPosted, leg: Posting | None, valuation: Valuation) -> Record:
+    """The record of a deposit or withdrawal."""
+    if leg is None:
+        legs = "; ".join(f"{posting.ledger_account} {posting.units} {posting.asset}" for posting in message.postings)
+        action, amount = "funds.moved", legs
+    else:
+        action = "funds.deposited" if leg.units > 0 else "funds.withdrawn"
+        amount = valuation.amount_text(leg.asset, abs(leg.units))
+    detail = f"{amount}, ledger entry {message.entry_id}, reference {message.reference}"
+    return Record(message.actor or DESK, action, f"account:{message.account}", detail)
+
+
+def _json(value: msgspec.Struct) -> str:
+    return _JSON.encode(value).decode()
+
+
+def _noted(text: str, note: str) -> str:
+    return f"{text}: {note}" if note else text
+
+
+def _note(message: AuditNote) -> Record:
+    return Record(message.actor, message.action, message.subject, message.detail)
+
+
+def _started(message: HostStarted) -> Record:
+    return Record(DESK, "desk.started", DESK, f"replayed up to offset {message.replayed_offset}")
+
+
+def _breaker(message: BreakerChanged) -> Record:
+    verb = "breaker.tripped" if message.tripped else "breaker.reset"
+    text = message.reason.name if message.reason else "on request"
+    return Record(message.actor or DESK, verb, f"breaker:{message.scope}", _noted(text, message.note))
+
+
+def _kill_level(message: KillLevelChanged) -> Record:
+    text = f"{message.level.name}, {len(message.order_ids)} orders asked to cancel"
+    return Record(message.actor or DESK, "kill.level_set", f"account:{message.account}", _noted(text, message.note))
+
+
+def _limit_breached(message: LimitBreached) -> Record:
+    text = message.reason.name + (f" on {message.symbol}" if message.symbol else "")
+    return Record(DESK, "limit.breached", f"account:{message.account}", _noted(text, message.detail))
+
+
+def _break(message: BreakChanged) -> Record:
+    verb = "break.opened" if message.is_open else "break.resolved"
+    text = f"account {message.account}, {message.symbol} at {message.venue}"
+    return Record(DESK, verb, f"break:{message.break_id}", _noted(text, message.detail))
+
+
+def _limits(message: SetLimits) -> Record:
+    return Record(message.actor or DESK, "limits.set", f"account:{message.account}", _json(message.limits))
+
+
+def _mandate(message: SetMandate) -> Record:
+    mandate = message.mandate
+    return Record(message.actor or DESK, "mandate.set", f"account:{mandate.account}", _json(mandate))
+
+
+def _reenabled(message: ReenableAccount) -> Record:
+    return Record(message.actor or DESK, "account.reenabled", f"account:{message.account}", message.note)
+
+
+def _listed(message: ListInstrument) -> Record:
+    instrument = message.instrument
+    return Record(message.actor or DESK, "instrument.listed", f"instrument:{instrument.symbol}", _json(instrument))
+
+
+def _instrument_status(message: SetInstrumentStatus) -> Record:
+    return Record(message.actor or DESK, "instrument.status_set", f"instrument:{message.symbol}", message.status.value)
+
+
+def _agents(message: SetAgents) -> Record:
+    settings = message.settings
+    return Record(message.actor or DESK, "agent.set", f"agent:{settings.agent}", _json(settings))
+
+
+def _agent_control(message: AgentControl) -> Record:
+    verb = "agent.paused" if message.paused else "agent.resumed"
+    return Record(message.actor or DESK, verb, f"agent:{message.agent}", "")
+
+
+#: Messages that are recorded as they come, without anything else of the state.
+RECORDS: Final[dict[type[Message], Callable[[Any], Record]]] = {
+    AuditNote: _note,
+    HostStarted: _started,
+    BreakerChanged: _breaker,
+    KillLevelChanged: _kill_level,
+    LimitBreached: _limit_breached,
+    BreakChanged: _break,
+    SetLimits: _limits,
+    SetMandate: _mandate,
+    ReenableAccount: _reenabled,
+    ListInstrument: _listed,
+    SetInstrumentStatus: _instrument_status,
+    SetAgents: _agents,
+    AgentControl: _agent_control,
+}

@@ -1,0 +1,191 @@
+"""The life of a desk: recover, listen, seed, serve, and end without losing anything."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import structlog
+import uvloop
+from msgspec import Struct
+
+from polaris_synapse.bus.clock import SystemClock
+from polaris_synapse.bus.journal import JournalError
+from polaris_synapse.bus.journal_sqlite import SqliteJournal
+from polaris_synapse.bus.recovery import HostFailedError, RecoveryReport
+from polaris_synapse.desk.first_start import prepare_directory
+from polaris_synapse.desk.loading import ConfigurationError
+from polaris_synapse.desk.operator import ensure_operator_key
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, remove_place, write_place
+from polaris_synapse.desk.rooms import Rooms
+from polaris_synapse.desk.seed import seed
+from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.monitoring.logging import configure_logging
+from polaris_synapse.order_gateway.credentials import why_not_bind
+from polaris_synapse.web.server import serve
+
+_log = structlog.get_logger(__name__)
+_SUBSCRIBE_SECONDS_MAX = 10.0
+_FIRST_BOOK_SECONDS_MAX = 10.0
+#: Those who must listen before the cores say their first word.
+_FIRST_LISTENERS = frozenset({"execution", "agents-proposals"})
+
+
+class ReadyDesk(Struct, frozen=True):
+    """What a person wants to know when the desk is ready."""
+
+    place: DeskPlace
+    directory: Path
+    feed_sentence: str
+    recovery_sentence: str
+    command_prefix: str
+
+
+def run_desk(settings: DeskSettings, *, ready: Callable[[ReadyDesk], None]) -> None:
+    """Run a desk until SIGINT or SIGTERM. Raises ConfigurationError or OSError where it cannot start."""
+    directory = (settings.data_directory or default_data_directory()).absolute()
+    prepare_directory(directory)
+    logs = settings.logging.directory or directory / "logs"
+    try:
+        configure_logging(
+            level=settings.logging.level,
+            file=logs / "polaris.log",
+            terminal=False,
+            service="desk",
+            secret_values=_secrets(settings),
+        )
+    except OSError as error:
+        raise ConfigurationError(f"The log directory {logs} cannot be written: {error.strerror}.") from None
+    try:
+        anyio.run(_run, settings, directory, ready, backend_options={"loop_factory": uvloop.new_event_loop})
+    except* (JournalError, HostFailedError) as group:
+        problem = group.exceptions[0]
+        raise ConfigurationError(f"{problem}.") from problem
+    except* ConfigurationError as group:
+        raise ConfigurationError(str(_first(group))) from None
+    except* OSError as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def _secrets(settings: DeskSettings) -> list[str]:
+    from pydantic import SecretStr
+
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+async def _run(settings: DeskSettings, directory: Path, ready: Callable[[ReadyDesk], None]) -> None:
+    clock = SystemClock()
+    journal = SqliteJournal(directory / "journal", snapshots_kept=settings.journal.snapshots_kept)
+    rooms = Rooms(settings, directory, journal, clock)
+    rooms.gateway.open()
+    ensure_operator_key(directory, rooms.gateway.credentials, clock)
+    if refusal := why_not_bind(settings.host, rooms.gateway.credentials):
+        raise ConfigurationError(f"{refusal}.")
+    await rooms.storage.prepare()
+    async with anyio.create_task_group() as databases:
+        databases.start_soon(rooms.storage.run)
+        try:
+            report = await rooms.host.recover()
+            async with anyio.create_task_group() as services:
+                services.start_soon(_until_signal, services.cancel_scope)
+                services.start_soon(rooms.execution.run)
+                services.start_soon(rooms.agents.run)
+                await _wait_for_listeners(rooms)
+                await rooms.host.open()
+                services.start_soon(_watch_host, rooms)
+                await _wait_for_venues(rooms)
+                await seed(rooms.host, settings, clock, directory)
+                sentence = await rooms.market_data.prepare()
+                for run in (rooms.gateway.run, rooms.market_data.run, rooms.compliance.run, rooms.risk.run):
+                    services.start_soon(run)
+                services.start_soon(rooms.matching.run)
+                await _wait_for_books(rooms)
+                services.start_soon(_serve, rooms, settings, directory, sentence, report, ready)
+        finally:
+            remove_place(directory)
+            with anyio.CancelScope(shield=True):
+                await rooms.host.stop()
+
+
+async def _serve(
+    rooms: Rooms,
+    settings: DeskSettings,
+    directory: Path,
+    sentence: str,
+    report: RecoveryReport,
+    ready: Callable[[ReadyDesk], None],
+) -> None:
+    def started(ports: dict[str, int]) -> None:
+        place = DeskPlace(host=settings.host, ports=ports, process_id=os.getpid(), feed=sentence)
+        write_place(directory, place)
+        # What lives now lives as long as the desk; collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        _log.info("desk_ready", ports=ports, feed=sentence)
+        ready(
+            ReadyDesk(
+                place=place,
+                directory=directory,
+                feed_sentence=sentence.removeprefix("Market data: "),
+                recovery_sentence=_recovered(report),
+                command_prefix="" if shutil.which("polaris") else ".venv/bin/",
+            )
+        )
+
+    await serve(list(rooms.listeners()), started=started)
+
+
+def _recovered(report: RecoveryReport) -> str:
+    if not report.last_offset:
+        return "new"
+    text = f"{report.last_offset} messages, {report.replayed_messages} replayed in {report.seconds:.2f} s"
+    if report.torn_tail is not None:
+        text += f", a torn tail of {report.torn_tail.messages} messages cut"
+    return text
+
+
+async def _wait_for_listeners(rooms: Rooms) -> None:
+    with anyio.fail_after(_SUBSCRIBE_SECONDS_MAX):
+        while not rooms.host.subscribers >= _FIRST_LISTENERS:  # noqa: ASYNC110  # the host has no event for it
+            await anyio.sleep(0.005)
+
+
+async def _wait_for_venues(rooms: Rooms) -> None:
+    """Until the core knows its venues it would turn every order away."""
+    ready = rooms.execution.readiness()["execution"]
+    with anyio.fail_after(_SUBSCRIBE_SECONDS_MAX):
+        while ready() is not None:  # noqa: ASYNC110  # nor has this room
+            await anyio.sleep(0.005)
+
+
+async def _wait_for_books(rooms: Rooms) -> None:
+    """A desk that says it is ready can be traded on; where the feed takes long it says so through /ready instead."""
+    with anyio.move_on_after(_FIRST_BOOK_SECONDS_MAX):
+        while rooms.market_data.not_ready() is not None:  # noqa: ASYNC110  # nor has the room
+            await anyio.sleep(0.01)
+
+
+async def _watch_host(rooms: Rooms) -> None:
+    """A host that failed takes the desk down: starting again is the recovery."""
+    await rooms.host.wait_stopped()
+
+
+async def _until_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            _log.info("desk_stopping", signal=signal.Signals(number).name)
+            scope.cancel()
+            return

@@ -1,0 +1,196 @@
+"""Every room of one desk, made and wired to the others. Nothing connects or starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from polaris_synapse.agents.core import AgentsCore
+from polaris_synapse.agents.service import AgentsService
+from polaris_synapse.agents.settings import AgentsServiceSettings
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.core import Core
+from polaris_synapse.bus.embedded import EmbeddedHost
+from polaris_synapse.bus.journal import JournalStore
+from polaris_synapse.compliance.core import ComplianceCore
+from polaris_synapse.compliance.service import ComplianceService
+from polaris_synapse.desk.first_start import jwt_secret
+from polaris_synapse.desk.reference_data import assets_of, instruments_of
+from polaris_synapse.desk.room_settings import (
+    compliance_settings,
+    gateway_settings,
+    host_settings,
+    market_data_settings,
+    risk_settings,
+    storage_settings,
+)
+from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.domain.messages import Answer, BookUpdated
+from polaris_synapse.domain.messages.market_data import Level
+from polaris_synapse.domain.orders import OrderRequest
+from polaris_synapse.execution import api as execution_api
+from polaris_synapse.execution.core import ExecutionCore
+from polaris_synapse.execution.paper.venue import PaperVenue
+from polaris_synapse.execution.service import ExecutionService
+from polaris_synapse.execution.settings import ExecutionSettings
+from polaris_synapse.market_data import api as market_data_api
+from polaris_synapse.market_data.core import MarketDataCore
+from polaris_synapse.market_data.service import MarketDataService
+from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.service import MatchingService
+from polaris_synapse.matching.settings import MatchingSettings
+from polaris_synapse.monitoring.metrics import register_process_metrics
+from polaris_synapse.order_gateway import api as gateway_api
+from polaris_synapse.order_gateway.service import GatewayService
+from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.service import RiskService
+from polaris_synapse.storage.service import StorageService
+from polaris_synapse.web.authentication import Principal, Role
+from polaris_synapse.web.server import Listener
+
+
+class Rooms:
+    """The cores, the host that feeds them, and a service for each room."""
+
+    def __init__(self, settings: DeskSettings, directory: Path, journal: JournalStore, clock: Clock) -> None:
+        self._settings = settings
+        self._registries = {name: CollectorRegistry() for name in type(settings.ports).model_fields}
+        self.instruments = instruments_of(settings)
+        market_settings = market_data_settings(settings)
+        matching_core, risk_core = MatchingCore(), RiskCore(valuation_asset=settings.valuation_asset)
+        cores: tuple[Core, ...] = (
+            risk_core,
+            matching_core,
+            ExecutionCore(),
+            ComplianceCore(),
+            AgentsCore(valuation=assets_of(settings)[settings.valuation_asset]),
+            MarketDataCore(market_settings.core),
+        )
+        gateway_registry = self._registries["gateway"]
+        register_process_metrics(gateway_registry)
+        self.host = EmbeddedHost(
+            journal, {core.name: core for core in cores}, clock, host_settings(settings), gateway_registry
+        )
+        self.storage = StorageService(self.host, storage_settings(directory), clock, gateway_registry)
+        reads = self.storage.read_models
+        self.market_data = MarketDataService(
+            self.host,
+            clock,
+            self._registries["market_data"],
+            market_settings,
+            self.instruments,
+            internal_levels=partial(_internal_levels, matching_core),
+        )
+        self.gateway = GatewayService(
+            bus=self.host,
+            read_models=reads,
+            clock=clock,
+            registry=gateway_registry,
+            settings=gateway_settings(settings),
+            jwt_secret=jwt_secret(settings, directory).encode(),
+            data_directory=directory,
+            valuation_asset=settings.valuation_asset,
+            notes=lambda: {"feed": self.market_data.sentence, "trading": "paper: every fill is simulated"},
+        )
+        authenticator = self.gateway.authenticator
+        self.compliance = ComplianceService(
+            self.host,
+            clock,
+            self._registries["compliance"],
+            reads,
+            authenticator,
+            compliance_settings(settings, directory),
+        )
+        self.risk = RiskService(
+            self.host, risk_core, reads, authenticator, clock, self._registries["risk"], risk_settings(settings)
+        )
+        self.matching = MatchingService(
+            matching_core, clock, self._registries["matching"], authenticator, MatchingSettings()
+        )
+        self.execution = ExecutionService(
+            bus=self.host,
+            clock=clock,
+            registry=self._registries["execution"],
+            settings=ExecutionSettings(real_trading=settings.enable_real_trading),
+            venues=[self._paper_venue(directory, clock)],
+        )
+        self.agents = AgentsService(
+            self.host,
+            reads,
+            _AgentEntry(self.gateway, settings),
+            authenticator,
+            clock,
+            self._registries["llm_agents"],
+            AgentsServiceSettings(),
+        )
+        self._clock = clock
+
+    def _paper_venue(self, directory: Path, clock: Clock) -> PaperVenue:
+        return PaperVenue(
+            bus=self.host,
+            clock=clock,
+            path=directory / "paper.sqlite3",
+            instruments=lambda: self.instruments,
+            book_of=self._book_of,
+        )
+
+    def _book_of(self, symbol: str) -> BookUpdated | None:
+        view = self.market_data.views.get(symbol)
+        if view is None or not view.sequence:
+            return None
+        bids, asks = view.book(self.market_data.settings.core.levels_max)
+        return BookUpdated(
+            time_ns=view.updated_ns,
+            symbol=symbol,
+            source=view.source,
+            sequence=view.sequence,
+            bids=bids,
+            asks=asks,
+            is_snapshot=True,
+        )
+
+    def listeners(self) -> Iterator[Listener]:
+        """What serves each room's port. The gateway is ready when the whole order path is."""
+        settings, reads = self._settings, self.storage.read_models
+        apps = {
+            "gateway": gateway_api.build_api(self.gateway, readiness=self.host.readiness() | self.storage.readiness()),
+            "risk": self.risk.api(),
+            "compliance": self.compliance.api(),
+            "market_data": market_data_api.build_api(self.market_data, self._clock, self._registries["market_data"]),
+            "matching": self.matching.api(),
+            "execution": execution_api.build_api(
+                service=self.execution,
+                bus=self.host,
+                clock=self._clock,
+                breaks=lambda open_only: reads.breaks(open_only=open_only),
+                authenticator=self.gateway.authenticator,
+                registry=self._registries["execution"],
+                real_trading=settings.enable_real_trading,
+            ),
+            "llm_agents": self.agents.api(),
+        }
+        for name, app in apps.items():
+            yield Listener(app=app, host=settings.host, port=getattr(settings.ports, name), name=name)
+
+
+def _internal_levels(core: MatchingCore, symbol: str) -> tuple[int, Sequence[Level], Sequence[Level]]:
+    """An internal book as it is now, with the sequence of its last change."""
+    market = core.markets.get(symbol)
+    bids, asks = core.levels(symbol)
+    return (market.sequence if market is not None else 0), bids, asks
+
+
+class _AgentEntry:
+    """Hands an agent's order to the gateway as a principal of role AGENT, for the agent's own account only."""
+
+    def __init__(self, gateway: GatewayService, settings: DeskSettings) -> None:
+        self._gateway = gateway
+        self._accounts = {settings.agent.name: (settings.agent.account,)}
+
+    async def submit(self, order: OrderRequest, /, *, agent: str) -> Answer:
+        """See agents.ports.OrderEntry."""
+        principal = Principal(name=agent, role=Role.AGENT, accounts=self._accounts.get(agent, ()), kind="agent")
+        return await self._gateway.entry.submit(principal, order, entry="agent")

@@ -1,0 +1,134 @@
+"""What the paper exchange keeps on disk: every order it ever took and every fill, as a real venue would.
+
+One SQLite file, WAL, ``synchronous=FULL``; each ``write`` is one transaction, committed when it returns. Not safe for
+two threads at once: the venue serialises its calls. A second process is kept out by an exclusive lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from polaris_synapse.domain.orders import Fill
+from polaris_synapse.execution.paper.orders import PaperOrder
+from polaris_synapse.execution.paper.outbox import Outcome
+
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE orders (
+    client_id TEXT PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    is_open INTEGER NOT NULL,
+    body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX open_orders ON orders (is_open) WHERE is_open = 1;
+CREATE INDEX order_sequences ON orders (sequence);
+CREATE TABLE fills (
+    number INTEGER PRIMARY KEY,
+    client_id TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    time_ns INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX fills_of_an_order ON fills (client_id);
+"""
+
+
+class PaperStoreError(RuntimeError):
+    """The file is not a paper store that this version reads, or cannot be read or written."""
+
+
+class PaperStore:
+    """Opens or creates the file at ``path``. Raises PaperStoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._order_decoder = msgspec.json.Decoder(PaperOrder)
+        self._fill_decoder = msgspec.json.Decoder(Fill)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise PaperStoreError(f"the paper store {path} cannot be opened: {error}") from error
+
+    def _set_up(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA locking_mode=EXCLUSIVE")
+        run("PRAGMA journal_mode=WAL")
+        run("PRAGMA synchronous=FULL")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise PaperStoreError(f"{self.path} has version {version}, this desk reads version {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def next_numbers(self) -> tuple[int, int]:
+        """The next order and trade number: one beyond the highest ever given."""
+        (orders,) = self._connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM orders").fetchone()
+        (trades,) = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM fills").fetchone()
+        return int(orders), int(trades)
+
+    def open_orders(self) -> list[PaperOrder]:
+        """The orders that have not ended, in their order of arrival."""
+        rows = self._connection.execute("SELECT body FROM orders WHERE is_open = 1 ORDER BY sequence")
+        return [self._order_decoder.decode(body) for (body,) in rows]
+
+    def order(self, client_id: str) -> PaperOrder | None:
+        """An order, ended or not."""
+        row = self._connection.execute("SELECT body FROM orders WHERE client_id = ?", (client_id,)).fetchone()
+        return self._order_decoder.decode(row[0]) if row is not None else None
+
+    def fills(self, client_id: str) -> tuple[Fill, ...]:
+        """The fills of an order, oldest first."""
+        rows = self._connection.execute("SELECT body FROM fills WHERE client_id = ? ORDER BY number", (client_id,))
+        return tuple(self._fill_decoder.decode(body) for (body,) in rows)
+
+    def probe(self) -> None:
+        """Write something that changes nothing. Raises PaperStoreError when the disk does not take it."""
+        try:
+            self._connection.executescript(f"BEGIN IMMEDIATE;PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        except sqlite3.Error as error:
+            raise PaperStoreError(f"the paper store {self.path} cannot be written: {error}") from error
+
+    def write(self, outcomes: list[Outcome]) -> None:
+        """Store what happened, in one transaction. Raises PaperStoreError; then nothing of it is stored."""
+        encode = msgspec.json.encode
+        # An order that changed more than once is written as it stands last.
+        orders = {order.client_id: order for outcome in outcomes for order in outcome.orders}
+        fills = [fill for outcome in outcomes for fill in outcome.fills]
+        if not orders and not fills:
+            return
+        run, run_many = self._connection.execute, self._connection.executemany
+        try:
+            run("BEGIN IMMEDIATE")
+            try:
+                run_many(
+                    "INSERT INTO orders (client_id, sequence, is_open, body) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (client_id) DO UPDATE SET is_open = excluded.is_open, body = excluded.body"
+                    " WHERE orders.sequence = excluded.sequence",
+                    [(order.client_id, order.sequence, order.is_open, encode(order)) for order in orders.values()],
+                )
+                run_many(
+                    "INSERT INTO fills (number, client_id, symbol, time_ns, body) VALUES (?, ?, ?, ?, ?)",
+                    [(one.number, one.client_id, one.symbol, one.time_ns, encode(one.fill)) for one in fills],
+                )
+                run("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    run("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise PaperStoreError(f"the paper store {self.path} cannot be written: {error}") from error

@@ -1,0 +1,1 @@
+"""Venues: the port that every adapter stands behind."""

@@ -1,0 +1,403 @@
+"""One instrument of the internal venue: its book, whose orders they are, and the messages that its events become."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polaris_synapse.domain.instruments import Instrument, InstrumentStatus, fee_units
+from polaris_synapse.domain.messages import BookChanged, Message, OrderReport, TradePrinted
+from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderType, Side, TimeInForce
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.matching.core import port
+from polaris_synapse.matching.core.book import Book
+from polaris_synapse.matching.core.port import (
+    COLUMN_MAX,
+    SIDES,
+    STATUS_CODES,
+    TRADING,
+    BookOrder,
+    BookSettings,
+    BookState,
+    CommandRow,
+    EventKind,
+    EventRow,
+)
+from polaris_synapse.matching.core.statistics import Minute, RollingDay
+
+DAY_NS: Final = 86_400 * 10**9
+#: How many orders a book holds, how many events one command may make, and how many ended orders it can still name.
+BOOK_ORDERS_MAX: Final = 1_000_000
+COMMAND_EVENTS_MAX: Final = 20_000
+ENDED_ORDERS_MAX: Final = 10_000
+
+HOW_MATCHED: Final = "matched on the desk's own book"
+HOW_CALLED: Final = "matched in a call auction on the desk's own book"
+
+_K = EventKind
+#: What an event says to the order's owner. TRADE and AUCTION_TRADE are apart: they concern two orders and carry fills.
+_REPORTS: Final[dict[int, OrderEvent]] = {
+    _K.ACCEPTED: OrderEvent.ACKNOWLEDGE,
+    _K.ARMED: OrderEvent.ARM,
+    _K.TRIGGERED: OrderEvent.TRIGGER,
+    _K.CANCELLED: OrderEvent.CANCEL,
+    _K.EXPIRED: OrderEvent.EXPIRE,
+    _K.REJECTED: OrderEvent.REJECT,
+    _K.REPLACED: OrderEvent.REPLACE,
+    _K.REDUCED: OrderEvent.REPLACE,
+    _K.CANCEL_REFUSED: OrderEvent.REJECT_CANCEL,
+    _K.AMEND_REFUSED: OrderEvent.REJECT_REPLACE,
+    # The order table knows no event for these two: a repeated acknowledgement carries the values now in force.
+    _K.DECREMENTED: OrderEvent.ACKNOWLEDGE,
+    _K.REPRICED: OrderEvent.ACKNOWLEDGE,
+}
+_ENDS: Final = frozenset({OrderEvent.CANCEL, OrderEvent.EXPIRE, OrderEvent.REJECT, OrderEvent.FILL})
+#: After these an order that waits for its trigger says so again, because the order table leads them to WORKING.
+_BACK_TO_WAITING: Final = frozenset({_K.REPLACED, _K.CANCEL_REFUSED, _K.AMEND_REFUSED})
+#: Kinds whose own price and displayed lots changed a level.
+_ON_LEVEL: Final = frozenset(
+    {_K.ACCEPTED, _K.RESTED, _K.REFILLED, _K.CANCELLED, _K.EXPIRED, _K.DECREMENTED, _K.REDUCED}
+)
+
+
+class Holding(Struct, gc=False):
+    """An order on the book as its owner knows it. ``by_quote``: it counts in quote money; ``traded_lots`` in all."""
+
+    order_id: int
+    account: str
+    quantity_lots: int
+    by_quote: bool = False
+    traded_lots: int = 0
+    acknowledged: bool = False
+
+
+class MarketState(Struct, frozen=True, kw_only=True):
+    """All that a market knows. ``accounts``: their numbers on the book are their places here, from 1."""
+
+    instrument: Instrument
+    book: BookState
+    accounts: list[str]
+    holdings: list[Holding]
+    ended: list[tuple[int, str]]
+    sequence: int
+    placed: int
+    rejected: int
+    trades: int
+    day: int
+    minutes: list[Minute]
+
+
+def book_settings(instrument: Instrument) -> BookSettings:
+    """The guards that an instrument asks of its book."""
+    return BookSettings(
+        orders_max=BOOK_ORDERS_MAX,
+        command_events_max=COMMAND_EVENTS_MAX,
+        price_band_ppm=instrument.price_band_ppm,
+        interruption_ppm=instrument.interruption_ppm,
+        interruption_ns=instrument.interruption_seconds * 10**9,
+    )
+
+
+class Market:
+    """A book with names on it: takes commands, gives messages."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.book = Book(book_settings(instrument), status=STATUS_CODES[instrument.status])
+        self.accounts: dict[str, int] = {}
+        self.holdings: dict[int, Holding] = {}
+        self.ended: dict[int, str] = {}
+        self.sequence = 0
+        self.placed = 0
+        self.rejected = 0
+        self.trades = 0
+        self.day = 0
+        self.statistics = RollingDay()
+
+    @property
+    def symbol(self) -> str:
+        """The instrument's."""
+        return self.instrument.symbol
+
+    def place(self, order: Order, time_ns: int) -> list[Message]:
+        """Put an approved order on the book."""
+        request = order.request
+        account = self.accounts.setdefault(request.account, len(self.accounts) + 1)
+        amount = request.quote_amount_units
+        if order.order_id in self.holdings or order.order_id in self.ended:
+            # Delivery is at least once, and an order has one effect.
+            return []
+        quantity = 0 if amount else order.quantity_lots
+        self.placed += 1
+        self.holdings[order.order_id] = Holding(order.order_id, request.account, quantity, by_quote=bool(amount))
+        packed = BookOrder(
+            order_id=order.order_id,
+            side=request.side,
+            quantity_lots=quantity,
+            price_ticks=order.price_ticks,
+            account=account,
+            type=request.type,
+            time_in_force=request.time_in_force,
+            post_only=request.post_only,
+            self_trade_prevention=request.self_trade_prevention,
+            stop_price_ticks=order.stop_price_ticks,
+            trailing_offset_ticks=request.trailing_offset_ticks,
+            trailing_offset_bps=request.trailing_offset_bps,
+            display_lots=request.display_lots,
+            minimum_lots=request.min_quantity_lots,
+            # The book counts money in ticks times lots; what is less than one of them cannot be spent.
+            quote_budget=min(amount // self.instrument.notional_multiplier, COLUMN_MAX - 1),
+            expire_time_ns=_expire_ns(order, time_ns),
+        )
+        return self.apply(packed.pack(), time_ns)
+
+    def apply(self, row: CommandRow, time_ns: int) -> list[Message]:
+        """Carry out a command: reports to the owners in order, each trade, and at the end the levels that changed."""
+        book = self.book
+        reopens = book.status != TRADING
+        before = book.levels() if reopens and row[0] >= port.Operation.SET_STATUS else None
+        out: list[Message] = []
+        touched: dict[tuple[int, int], None] = {}
+        for event in book.apply(row):
+            kind, order_id, side, price, quantity, _, _, extra = event
+            if kind in port.TRADES:
+                self._trade(event, time_ns, out)
+                if kind == _K.TRADE:
+                    touched[side ^ 1, price] = None
+                elif before:
+                    # A call trades at one price, and takes from levels at others.
+                    self._touch_changed(before, touched)
+                    before = None
+                continue
+            report = _REPORTS.get(kind)
+            if report is not None:
+                self._own_report(report, event, time_ns, out)
+            if price and quantity and kind in _ON_LEVEL:
+                touched[side, price] = None
+            elif kind == _K.REPLACED and extra and order_id not in book.triggers:
+                touched[side, extra] = None
+        if touched:
+            out.append(self._book_changed(touched, time_ns))
+        return out
+
+    def _touch_changed(
+        self, before: tuple[list[tuple[int, int]], list[tuple[int, int]]], touched: dict[tuple[int, int], None]
+    ) -> None:
+        """Add the levels that differ from those before the command."""
+        for side, (old, new) in enumerate(zip(before, self.book.levels(), strict=True)):
+            for price, _ in sorted(set(old) ^ set(new)):
+                touched[side, price] = None
+
+    def _own_report(self, report: OrderEvent, event: EventRow, time_ns: int, out: list[Message]) -> None:
+        """What happened to one order, told to its owner."""
+        kind, order_id, _, price, _, left, reason, _ = event
+        holding = self.holdings.get(order_id)
+        total = price_ticks = stop_price = 0
+        if holding is not None:
+            if kind == _K.REJECTED and holding.acknowledged:
+                # Only an order that never was on the book is rejected; one that was ends.
+                report = OrderEvent.EXPIRE
+            holding.acknowledged = True
+            if kind in (_K.REPLACED, _K.REDUCED, _K.DECREMENTED):
+                holding.quantity_lots = holding.traded_lots + left
+            if report in (OrderEvent.REPLACE, OrderEvent.ACKNOWLEDGE):
+                entry = self.book.entries.get(order_id)
+                price_ticks = price if kind != _K.DECREMENTED else 0
+                total = 0 if holding.by_quote else holding.quantity_lots
+                stop_price = entry.stop_price if entry is not None and report is OrderEvent.REPLACE else 0
+            elif holding.by_quote and report in _ENDS:
+                total = holding.traded_lots
+        out.append(
+            self._report(
+                order_id, report, time_ns, reason=Reason(reason), quantity_lots=total, price_ticks=price_ticks,
+                stop_price_ticks=stop_price, detail=self._detail(report, event),
+            )
+        )  # fmt: skip
+        if report in _ENDS:
+            self.rejected += report is OrderEvent.REJECT
+            self._forget(order_id)
+        elif kind in _BACK_TO_WAITING and self.book.waits(order_id):
+            out.append(self._report(order_id, OrderEvent.ARM, time_ns))
+
+    def _detail(self, report: OrderEvent, event: EventRow) -> str:
+        """The numbers behind an end or a refusal."""
+        kind, _, _, price, _, left, _, extra = event
+        instrument = self.instrument
+        if kind == _K.REPRICED:
+            return f"Asked for {instrument.format_price(extra)}, rests at {instrument.format_price(price)}."
+        if kind == _K.DECREMENTED:
+            return f"{instrument.format_quantity(extra)} were taken off to prevent a self-trade."
+        if report in (OrderEvent.EXPIRE, OrderEvent.REJECT) and left:
+            return f"{instrument.format_quantity(left)} {instrument.base.code} did not trade."
+        return ""
+
+    def _trade(self, event: EventRow, time_ns: int, out: list[Message]) -> None:
+        """A trade: a report to each side, the maker first, and the public print."""
+        kind, taker_id, side, price, lots, taker_open, maker_id, maker_open = event
+        self.trades += 1
+        how = HOW_MATCHED if kind == _K.TRADE else HOW_CALLED
+        self._fill(maker_id, side ^ 1, price, lots, maker_open, Liquidity.MAKER, how, time_ns, out)
+        self._fill(taker_id, side, price, lots, taker_open, Liquidity.TAKER, how, time_ns, out)
+        self.statistics.trade(time_ns, price, lots)
+        out.append(
+            TradePrinted(
+                time_ns=time_ns,
+                symbol=self.symbol,
+                trade_id=self.trades,
+                price_ticks=price,
+                quantity_lots=lots,
+                aggressor=SIDES[side],
+                maker_order_id=maker_id,
+                taker_order_id=taker_id,
+            )
+        )
+
+    def _fill(
+        self,
+        order_id: int,
+        side: int,
+        price: int,
+        lots: int,
+        left: int,
+        liquidity: Liquidity,
+        how: str,
+        time_ns: int,
+        out: list[Message],
+    ) -> None:
+        instrument, holding = self.instrument, self.holdings[order_id]
+        holding.traded_lots += lots
+        buys = SIDES[side] is Side.BUY
+        # The fee comes off what is received, so that nobody needs an asset that the trade does not bring.
+        received = instrument.base_units(lots) if buys else instrument.notional_units(price, lots)
+        fill = Fill(
+            trade_id=f"{self.symbol}-{self.trades}",
+            price_ticks=price,
+            quantity_lots=lots,
+            liquidity=liquidity,
+            fee_units=fee_units(received, instrument.fee_ppm(maker=liquidity is Liquidity.MAKER)),
+            fee_asset=(instrument.base if buys else instrument.quote).code,
+            how=how,
+        )
+        event = OrderEvent.PARTIAL_FILL if left else OrderEvent.FILL
+        total = holding.traded_lots if holding.by_quote and not left else 0
+        out.append(self._report(order_id, event, time_ns, fill=fill, quantity_lots=total))
+        if not left:
+            self._forget(order_id)
+
+    def _report(
+        self,
+        order_id: int,
+        event: OrderEvent,
+        time_ns: int,
+        *,
+        fill: Fill | None = None,
+        reason: Reason = Reason.NONE,
+        quantity_lots: int = 0,
+        price_ticks: int = 0,
+        stop_price_ticks: int = 0,
+        detail: str = "",
+    ) -> OrderReport:
+        holding = self.holdings.get(order_id)
+        return OrderReport(
+            time_ns=time_ns,
+            order_id=order_id,
+            account=holding.account if holding else self.ended.get(order_id, ""),
+            symbol=self.symbol,
+            event=event,
+            fill=fill,
+            quantity_lots=quantity_lots,
+            price_ticks=price_ticks,
+            stop_price_ticks=stop_price_ticks,
+            reason=reason,
+            detail=detail,
+        )
+
+    def _forget(self, order_id: int) -> None:
+        """An order has ended; its account stays known for a while, for requests that come too late."""
+        self.ended[order_id] = self.holdings.pop(order_id).account
+        if len(self.ended) > ENDED_ORDERS_MAX:
+            del self.ended[next(iter(self.ended))]
+
+    def _book_changed(self, touched: dict[tuple[int, int], None], time_ns: int) -> BookChanged:
+        self.sequence += 1
+        changed = ([], [])  # type: tuple[list[tuple[int, int]], list[tuple[int, int]]]
+        for side, price in touched:
+            changed[side].append((price, self.book.level_lots(side, price)))
+        return BookChanged(
+            time_ns=time_ns,
+            symbol=self.symbol,
+            sequence=self.sequence,
+            bids=tuple(changed[0]),
+            asks=tuple(changed[1]),
+        )
+
+    def restate(self, time_ns: int) -> BookChanged:
+        """Every level as one change, for market data that starts with an empty book."""
+        bids, asks = self.book.levels()
+        self.sequence += 1
+        return BookChanged(
+            time_ns=time_ns, symbol=self.symbol, sequence=self.sequence, bids=tuple(bids), asks=tuple(asks)
+        )
+
+    def tick(self, time_ns: int) -> list[Message]:
+        """Time passes: orders end, interruptions end, and at midnight UTC the price band moves to the last price."""
+        self.statistics.advance(time_ns)
+        out = self.apply((int(port.Operation.ADVANCE_TIME), time_ns), time_ns)
+        day = time_ns // DAY_NS
+        if day > self.day:
+            self.day = day
+            if self.book.last_price:
+                self.book.apply((int(port.Operation.SET_REFERENCE), self.book.last_price))
+        return out
+
+    def relist(self, instrument: Instrument, time_ns: int) -> list[Message]:
+        """Take an instrument's new fees, guards and status."""
+        former, self.instrument = self.instrument, instrument
+        self.book.configure(book_settings(instrument))
+        return [] if instrument.status is former.status else self.set_status(instrument.status, time_ns)
+
+    def set_status(self, status: InstrumentStatus, time_ns: int) -> list[Message]:
+        """Open, halt or restrict the book; also what ends a volatility interruption early."""
+        self.instrument = replace(self.instrument, status=status)
+        return self.apply((int(port.Operation.SET_STATUS), STATUS_CODES[status]), time_ns)
+
+    def dump(self) -> MarketState:
+        """The whole state."""
+        return MarketState(
+            instrument=self.instrument,
+            book=self.book.dump(),
+            accounts=list(self.accounts),
+            holdings=list(self.holdings.values()),
+            ended=list(self.ended.items()),
+            sequence=self.sequence,
+            placed=self.placed,
+            rejected=self.rejected,
+            trades=self.trades,
+            day=self.day,
+            minutes=list(self.statistics.minutes),
+        )
+
+    @classmethod
+    def of(cls, state: MarketState) -> Market:
+        """The market that ``dump`` wrote down."""
+        market = cls(state.instrument)
+        market.book.load(state.book)
+        market.accounts = {account: number for number, account in enumerate(state.accounts, start=1)}
+        market.holdings = {holding.order_id: holding for holding in state.holdings}
+        market.ended = dict(state.ended)
+        market.sequence, market.trades, market.day = state.sequence, state.trades, state.day
+        market.placed, market.rejected = state.placed, state.rejected
+        market.statistics = RollingDay(state.minutes)
+        return market
+
+
+def _expire_ns(order: Order, time_ns: int) -> int:
+    """When an order's time runs out, 0 for never. A DAY order ends at the next midnight UTC."""
+    request = order.request
+    if request.time_in_force is TimeInForce.GTD:
+        return request.expire_time_ns
+    if request.time_in_force is TimeInForce.DAY and request.type is not OrderType.MARKET:
+        return (time_ns // DAY_NS + 1) * DAY_NS
+    return 0

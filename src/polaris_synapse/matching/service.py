@@ -1,0 +1,79 @@
+"""The matching service: shows the internal books and watches over them. The host runs the core itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.matching.api import build_api
+from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.core.port import STATUSES
+from polaris_synapse.matching.metrics import BookCollector
+from polaris_synapse.matching.settings import MatchingSettings
+from polaris_synapse.web.authentication import Authenticator
+from polaris_synapse.web.openapi import OpenApiInfo
+
+_log = structlog.get_logger(__name__)
+_NS: int = 10**9
+
+
+class MatchingService:
+    """Wires the room's shell. ``api()`` is its HTTP surface, ``run()`` its work; neither starts the other.
+
+    ``core`` is the one that the host in this process applies; the service only reads it, on the same event loop.
+    """
+
+    def __init__(
+        self,
+        core: MatchingCore,
+        clock: Clock,
+        registry: CollectorRegistry,
+        authenticator: Authenticator,
+        settings: MatchingSettings,
+    ) -> None:
+        self._core = core
+        self._clock = clock
+        self._registry = registry
+        self._authenticator = authenticator
+        self._settings = settings
+        registry.register(BookCollector(core))
+
+    def readiness(self) -> Mapping[str, Callable[[], str | None]]:
+        """The checks of ``GET /ready``."""
+        return {"time": self._time_problem}
+
+    def api(self, *, openapi: OpenApiInfo | None = None, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
+        """The ASGI app for port 8084."""
+        return build_api(
+            core=self._core,
+            registry=self._registry,
+            authenticator=self._authenticator,
+            readiness=self.readiness(),
+            openapi=openapi,
+            allowed_hosts=allowed_hosts,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled, log each book that opens or stops: nobody may have asked for a volatility interruption."""
+        known: dict[str, int] = {}
+        while True:
+            for symbol, market in self._core.markets.items():
+                status = market.book.status
+                if known.get(symbol) != status:
+                    _log.info("book status", symbol=symbol, status=STATUSES[status].value)
+                    known[symbol] = status
+            await self._clock.sleep(self._settings.watch_seconds)
+
+    def _time_problem(self) -> str | None:
+        """Without ticks orders would not end by time, nor interruptions."""
+        told = max((market.book.now_ns for market in self._core.markets.values()), default=None)
+        if told is None:
+            return None
+        age_seconds = (self._clock.now_ns() - told) // _NS
+        if age_seconds <= self._settings.tick_age_seconds_max:
+            return None
+        return f"The books were last told the time {age_seconds} seconds ago."

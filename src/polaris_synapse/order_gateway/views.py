@@ -1,0 +1,459 @@
+"""What clients see: decimal text for everything that counts, names for everything that is a code."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import (
+    AccountStanding,
+    BalanceChanged,
+    DecisionRecorded,
+    ExecutionRecorded,
+    Mark,
+    PositionChanged,
+)
+from polaris_synapse.domain.money import Asset, format_units
+from polaris_synapse.domain.orders import Order, OrderState
+from polaris_synapse.domain.reasons import Reason, explain
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso_time(time_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 UTC with milliseconds; empty for 0."""
+    if not time_ns:
+        return ""
+    moment = _EPOCH + timedelta(microseconds=time_ns // 1_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Something that is only ever written out."""
+
+
+class OrderView(View, frozen=True, kw_only=True):
+    """An order as it stands. Empty texts stand for what it does not have.
+
+    ``reason_code``, ``reason`` and ``message`` say why it ended or was refused; ``NONE`` where nothing stopped it.
+    """
+
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    venue: str
+    side: str
+    type: str
+    state: str
+    open: bool
+    quantity: str
+    quote_amount: str
+    price: str
+    stop_price: str
+    trailing_offset: str
+    trailing_offset_bps: int
+    time_in_force: str
+    expire_time: str
+    post_only: str
+    display_quantity: str
+    min_quantity: str
+    self_trade_prevention: str
+    filled_quantity: str
+    open_quantity: str
+    filled_notional: str
+    average_price: str
+    reason_code: int
+    reason: str
+    message: str
+    detail: str
+    decision_id: str
+    venue_order_id: str
+    created_time: str
+    created_time_ns: int
+    updated_time_ns: int
+    version: int
+
+
+class ExecutionView(View, frozen=True, kw_only=True):
+    """A fill. ``simulated``: no real market made it, and ``how`` says how it came about."""
+
+    execution_id: str
+    trade_id: str
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    venue: str
+    side: str
+    quantity: str
+    price: str
+    notional: str
+    liquidity: str
+    fee: str
+    fee_asset: str
+    realised_pnl: str
+    simulated: bool
+    how: str
+    decision_id: str
+    time: str
+    time_ns: int
+
+
+class BalanceView(View, frozen=True, kw_only=True):
+    """What an account holds of an asset; ``reserved`` is what open orders need, ``free`` the rest."""
+
+    account: str
+    asset: str
+    total: str
+    reserved: str
+    free: str
+
+
+class PositionView(View, frozen=True, kw_only=True):
+    """What an account has traded into. ``mark_source`` says which price values it: ``mark``, ``last``, or empty."""
+
+    account: str
+    symbol: str
+    asset: str
+    quantity: str
+    average_price: str
+    cost: str
+    mark_price: str
+    mark_source: str
+    mark_healthy: bool
+    market_value: str
+    unrealised_pnl: str
+    realised_pnl: str
+    fees: str
+
+
+class PnlView(View, frozen=True, kw_only=True):
+    """An account's profit and loss in ``asset``.
+
+    ``equity`` and ``day_pnl`` are risk's last valuation; ``unrealised_pnl`` stands at the marks in ``positions``.
+    ``unpriced_assets`` are held without a price and count for nothing here.
+    """
+
+    account: str
+    asset: str
+    equity: str
+    day_pnl: str
+    unrealised_pnl: str
+    realised_pnl: str
+    fees: str
+    exposure: str
+    valued_time: str
+    unpriced_assets: tuple[str, ...]
+    positions: tuple[PositionView, ...]
+
+
+class InstrumentView(View, frozen=True, kw_only=True):
+    """What can be traded, in which steps, at which cost."""
+
+    symbol: str
+    base: str
+    quote: str
+    venue: str
+    status: str
+    tick_size: str
+    lot_size: str
+    min_quantity: str
+    max_quantity: str
+    min_notional: str
+    maker_fee_ppm: int
+    taker_fee_ppm: int
+    reference_symbol: str
+    mark_price: str
+    bid: str
+    ask: str
+    healthy: bool
+
+
+class AccountView(View, frozen=True, kw_only=True):
+    """An account's standing with compliance."""
+
+    account: str
+    kind: str
+    kyc: str
+    sanctions_hold: bool
+    blocked: bool
+    restricted_symbols: tuple[str, ...]
+
+
+class OrderAnswer(View, frozen=True, kw_only=True):
+    """One order. ``duplicate``: the same client order id was used before and this is what it made then."""
+
+    order: OrderView
+    duplicate: bool = False
+    fills: tuple[ExecutionView, ...] = ()
+
+
+class PendingAnswer(View, frozen=True, kw_only=True):
+    """The outcome is not known yet. Ask at ``link``; the same client order id again never orders twice."""
+
+    reason_code: int
+    reason: str
+    message: str
+    account: str
+    client_order_id: str
+    link: str
+
+
+class OrdersAnswer(View, frozen=True, kw_only=True):
+    """Orders, newest first. ``next_before_order_id`` continues the list; 0 at its end."""
+
+    orders: list[OrderView]
+    next_before_order_id: int = 0
+
+
+class ExecutionsAnswer(View, frozen=True, kw_only=True):
+    """Fills, newest first. ``next_before_time_ns`` continues the list; 0 at its end.
+
+    Fills of one moment are never torn apart, so a page may be longer than the limit by the rest of its last moment.
+    """
+
+    executions: list[ExecutionView]
+    next_before_time_ns: int = 0
+
+
+class BalancesAnswer(View, frozen=True, kw_only=True):
+    """Balances by account and asset."""
+
+    balances: list[BalanceView]
+
+
+class PositionsAnswer(View, frozen=True, kw_only=True):
+    """Positions by account and symbol."""
+
+    positions: list[PositionView]
+
+
+class PnlAnswer(View, frozen=True, kw_only=True):
+    """Profit and loss by account."""
+
+    accounts: list[PnlView]
+
+
+class InstrumentsAnswer(View, frozen=True, kw_only=True):
+    """Instruments by symbol."""
+
+    instruments: list[InstrumentView]
+
+
+class AccountsAnswer(View, frozen=True, kw_only=True):
+    """The accounts that the principal may see."""
+
+    accounts: list[AccountView]
+
+
+class DecisionsAnswer(View, frozen=True, kw_only=True):
+    """The agents' decisions, newest first."""
+
+    decisions: list[DecisionRecorded]
+
+
+class CancelledAnswer(View, frozen=True, kw_only=True):
+    """The orders that are being cancelled."""
+
+    order_ids: tuple[int, ...]
+
+
+class PreviewAnswer(View, frozen=True, kw_only=True):
+    """What an order would cost, estimated at ``price`` from ``price_source``. Nothing was placed or reserved.
+
+    ``pays`` is what leaves the account and ``free`` what it has of that asset; ``problems`` are refusals that can be
+    told without asking risk.
+    """
+
+    account: str
+    symbol: str
+    side: str
+    type: str
+    quantity: str
+    price: str
+    price_source: str
+    notional: str
+    notional_asset: str
+    fee: str
+    fee_asset: str
+    pays: str
+    pays_asset: str
+    receives: str
+    receives_asset: str
+    free: str
+    enough: bool
+    problems: tuple[str, ...]
+
+
+def _or_empty(units: int, decimals: int) -> str:
+    return format_units(units, decimals) if units else ""
+
+
+def average_price(instrument: Instrument, notional_units: int, lots: int) -> str:
+    """Quote per whole base unit, to the quote asset's last decimal, rounded to nearest; empty without lots."""
+    if not lots:
+        return ""
+    base_units = abs(lots) * instrument.lot_units
+    per_unit = (2 * abs(notional_units) * instrument.base.unit_count + base_units) // (2 * base_units)
+    return format_units(per_unit, instrument.quote.decimals)
+
+
+def order_view(order: Order, instrument: Instrument) -> OrderView:
+    """An order for clients."""
+    request = order.request
+    tick, lot = instrument.tick_units, instrument.lot_units
+    quote, base = instrument.quote.decimals, instrument.base.decimals
+    open_lots = order.open_lots
+    return OrderView(
+        order_id=order.order_id,
+        client_order_id=request.client_order_id,
+        account=request.account,
+        symbol=request.symbol,
+        venue=order.venue,
+        side=request.side,
+        type=request.type,
+        state=order.state,
+        open=open_lots > 0 or order.state in _OPEN,
+        quantity=_or_empty(order.quantity_lots * lot, base),
+        quote_amount=_or_empty(request.quote_amount_units, quote),
+        price=_or_empty(order.price_ticks * tick, quote),
+        stop_price=_or_empty(order.stop_price_ticks * tick, quote),
+        trailing_offset=_or_empty(request.trailing_offset_ticks * tick, quote),
+        trailing_offset_bps=request.trailing_offset_bps,
+        time_in_force=request.time_in_force,
+        expire_time=iso_time(request.expire_time_ns),
+        post_only=request.post_only,
+        display_quantity=_or_empty(request.display_lots * lot, base),
+        min_quantity=_or_empty(request.min_quantity_lots * lot, base),
+        self_trade_prevention=request.self_trade_prevention,
+        filled_quantity=format_units(order.filled_lots * lot, base),
+        open_quantity=format_units(open_lots * lot, base),
+        filled_notional=format_units(order.filled_notional_units, quote),
+        average_price=average_price(instrument, order.filled_notional_units, order.filled_lots),
+        reason_code=int(order.reason),
+        reason=order.reason.name,
+        message="" if order.reason is Reason.NONE else explain(order.reason),
+        detail=order.detail,
+        decision_id=request.decision_id,
+        venue_order_id=order.venue_order_id,
+        created_time=iso_time(order.created_time_ns),
+        created_time_ns=order.created_time_ns,
+        updated_time_ns=order.updated_time_ns,
+        version=order.version,
+    )
+
+
+_OPEN: Final = frozenset({
+    OrderState.APPROVED, OrderState.ARMED, OrderState.WORKING, OrderState.PARTIALLY_FILLED,
+    OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE, OrderState.UNKNOWN,
+})  # fmt: skip
+
+
+def execution_view(execution: ExecutionRecorded, instrument: Instrument, fee_asset: Asset | None) -> ExecutionView:
+    """A fill for clients. ``fee_asset`` None: the asset's decimals are not known, and the fee is in minor units."""
+    fill = execution.fill
+    quote = instrument.quote.decimals
+    return ExecutionView(
+        execution_id=execution.execution_id,
+        trade_id=fill.trade_id,
+        order_id=execution.order_id,
+        client_order_id=execution.client_order_id,
+        account=execution.account,
+        symbol=execution.symbol,
+        venue=execution.venue,
+        side=execution.side,
+        quantity=instrument.format_quantity(fill.quantity_lots),
+        price=instrument.format_price(fill.price_ticks),
+        notional=format_units(execution.notional_units, quote),
+        liquidity=fill.liquidity,
+        fee=format_units(fill.fee_units, fee_asset.decimals if fee_asset else 0),
+        fee_asset=fill.fee_asset if fee_asset else f"{fill.fee_asset} minor units",
+        realised_pnl=format_units(execution.realised_pnl_units, quote),
+        simulated=fill.simulated,
+        how=fill.how,
+        decision_id=execution.decision_id,
+        time=iso_time(execution.time_ns),
+        time_ns=execution.time_ns,
+    )
+
+
+def balance_view(balance: BalanceChanged, asset: Asset) -> BalanceView:
+    """A balance for clients."""
+    free = balance.total_units - balance.reserved_units
+    return BalanceView(
+        account=balance.account,
+        asset=balance.asset,
+        total=format_units(balance.total_units, asset.decimals),
+        reserved=format_units(balance.reserved_units, asset.decimals),
+        free=format_units(free, asset.decimals),
+    )
+
+
+def unrealised_units(position: PositionChanged, instrument: Instrument, mark: Mark | None) -> int | None:
+    """Profit that closing at the mark would make, in quote minor units; None without a price."""
+    if not position.quantity_lots:
+        return 0
+    if mark is None:
+        return None
+    return instrument.notional_units(mark.mark_ticks, position.quantity_lots) - position.cost_units
+
+
+def position_view(position: PositionChanged, instrument: Instrument, mark: Mark | None) -> PositionView:
+    """A position for clients, valued at ``mark``."""
+    quote = instrument.quote.decimals
+    unrealised = unrealised_units(position, instrument, mark)
+    value = instrument.notional_units(mark.mark_ticks, position.quantity_lots) if mark else None
+    return PositionView(
+        account=position.account,
+        symbol=position.symbol,
+        asset=instrument.quote.code,
+        quantity=instrument.format_quantity(position.quantity_lots),
+        average_price=average_price(instrument, position.cost_units, position.quantity_lots),
+        cost=format_units(position.cost_units, quote),
+        mark_price=instrument.format_price(mark.mark_ticks) if mark else "",
+        mark_source=f"mark:{mark.symbol}:{mark.source}" if mark else "",
+        mark_healthy=bool(mark and mark.healthy),
+        market_value=format_units(value, quote) if value is not None else "",
+        unrealised_pnl=format_units(unrealised, quote) if unrealised is not None else "",
+        realised_pnl=format_units(position.realised_pnl_units, quote),
+        fees=format_units(position.fees_units, quote),
+    )
+
+
+def instrument_view(instrument: Instrument, mark: Mark | None) -> InstrumentView:
+    """An instrument for clients."""
+    return InstrumentView(
+        symbol=instrument.symbol,
+        base=instrument.base.code,
+        quote=instrument.quote.code,
+        venue=instrument.venue,
+        status=instrument.status,
+        tick_size=instrument.tick_size,
+        lot_size=instrument.lot_size,
+        min_quantity=instrument.format_quantity(instrument.min_quantity_lots),
+        max_quantity=instrument.format_quantity(instrument.max_quantity_lots),
+        min_notional=format_units(instrument.min_notional_units, instrument.quote.decimals),
+        maker_fee_ppm=instrument.maker_fee_ppm,
+        taker_fee_ppm=instrument.taker_fee_ppm,
+        reference_symbol=instrument.reference_symbol,
+        mark_price=instrument.format_price(mark.mark_ticks) if mark else "",
+        bid=instrument.format_price(mark.bid_ticks) if mark and mark.bid_ticks else "",
+        ask=instrument.format_price(mark.ask_ticks) if mark and mark.ask_ticks else "",
+        healthy=bool(mark and mark.healthy),
+    )
+
+
+def account_view(standing: AccountStanding) -> AccountView:
+    """An account for clients."""
+    return AccountView(
+        account=standing.account,
+        kind=standing.account_kind,
+        kyc=standing.kyc,
+        sanctions_hold=standing.sanctions_hold,
+        blocked=standing.blocked,
+        restricted_symbols=standing.restricted_symbols,
+    )

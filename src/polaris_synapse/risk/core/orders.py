@@ -1,0 +1,320 @@
+"""Orders coming in: submit, cancel, cancel all, replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from msgspec import structs
+
+from polaris_synapse.domain.instruments import INTERNAL_VENUE
+from polaris_synapse.domain.messages import (
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    ExecuteCancel,
+    ExecuteOrder,
+    ExecuteReplace,
+    Message,
+    OrderUpdated,
+    PlaceOrder,
+    RemoveOrder,
+    ReplaceOrder,
+    SubmitOrder,
+)
+from polaris_synapse.domain.orders import (
+    LIMIT_PRICED,
+    STOP_PRICED,
+    TERMINAL_STATES,
+    TRANSITIONS,
+    Order,
+    OrderEvent,
+    OrderRequest,
+    OrderState,
+    RiskApproved,
+    Side,
+    next_state,
+)
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.risk.core.answers import answer
+from polaris_synapse.risk.core.check_limits import covering_mandate
+from polaris_synapse.risk.core.checks import first_refusal
+from polaris_synapse.risk.core.context import OrderContext, Refusal
+from polaris_synapse.risk.core.ledger import say_balance
+from polaris_synapse.risk.core.reservations import settle
+from polaris_synapse.risk.core.state import Account, Desk, MandateUse, OrderRecord, Replacement
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def archive_entry(order: Order) -> bytes:
+    """What is remembered for ever of an order that leaves memory: 8 bytes of order id, 8 of its request's digest."""
+    return order.order_id.to_bytes(8, "big") + _digest(order.request)
+
+
+def _digest(request: OrderRequest) -> bytes:
+    return blake2b(_ENCODER.encode(request), digest_size=8).digest()
+
+
+def submit(desk: Desk, command: SubmitOrder) -> None:
+    """Check an order, reserve what it needs and send it on; or refuse it; or find that it was accepted before."""
+    request = command.order
+    account = desk.state.accounts.get(request.account)
+    if account is not None and _answer_repetition(desk, account, command):
+        return
+    context = OrderContext(desk, request, actor=command.actor, approval_id=command.approval_id)
+    refusal = first_refusal(context)
+    if refusal is None:
+        record = accept(desk, context)
+        answer(desk, command, order=record.order)
+        return
+    order = Order(
+        order_id=0,
+        request=request,
+        venue=request.venue if context.market is None else context.market.instrument.venue,
+        state=OrderState.REFUSED,
+        quantity_lots=request.quantity_lots,
+        price_ticks=request.price_ticks,
+        stop_price_ticks=request.stop_price_ticks,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        created_time_ns=desk.time_ns,
+        updated_time_ns=desk.time_ns,
+    )
+    desk.out.append(OrderUpdated(time_ns=desk.time_ns, order=order, actor=command.actor))
+    answer(desk, command, refusal.reason, refusal.detail, order=order)
+
+
+def _answer_repetition(desk: Desk, account: Account, command: SubmitOrder) -> bool:
+    """Answer an order that was accepted before, word for word, with the order that exists."""
+    request = command.order
+    order_id = account.client_order_ids.get(request.client_order_id)
+    if order_id is not None:
+        order = desk.orders[order_id].order
+        if order.request != request:
+            return False
+        answer(desk, command, order=order, order_ids=(order_id,), duplicate=True)
+        return True
+    entry = account.archived_ids.get(request.client_order_id)
+    if entry is None or entry[8:] != _digest(request):
+        return False
+    order_id = int.from_bytes(entry[:8], "big")
+    detail = f"Order {order_id} has ended long ago; look it up by its id."
+    answer(desk, command, Reason.NONE, detail, order_ids=(order_id,), duplicate=True)
+    return True
+
+
+def accept(desk: Desk, context: OrderContext) -> OrderRecord:
+    """Take an order that passed: give it its id, reserve, remember, publish, and send it to its book or venue."""
+    account, market, prospect = context.account, context.market, context.prospect
+    assert account is not None
+    assert market is not None
+    assert prospect is not None
+    record = prospect.record
+    order = record.order
+    desk.state.order_number += 1
+    order_id = order.order_id
+    desk.orders[order_id] = record
+    account.open_orders.add(order_id)
+    account.client_order_ids[order.request.client_order_id] = order_id
+    use = covering_mandate(context)
+    if use is not None:
+        _use_mandate(desk, record, use, prospect.value_units or 0)
+    reserved = settle(account, market, record)
+    approved = RiskApproved(order)
+    out = desk.out
+    if order.venue == INTERNAL_VENUE:
+        out.append(PlaceOrder(time_ns=desk.time_ns, symbol=market.symbol, approved=approved))
+    else:
+        out.append(ExecuteOrder(time_ns=desk.time_ns, symbol=market.symbol, approved=approved))
+    out.append(OrderUpdated(time_ns=desk.time_ns, order=order, actor=context.actor))
+    if reserved:
+        say_balance(desk, account, record.need_asset)
+    return record
+
+
+def _use_mandate(desk: Desk, record: OrderRecord, use: MandateUse, worth: int) -> None:
+    """Count the order's value against the mandate's day."""
+    if use.day != desk.state.day:
+        use.day, use.used_units = desk.state.day, 0
+    use.used_units += worth - (record.mandate_units if record.mandate_day == use.day else 0)
+    record.agent, record.mandate_units, record.mandate_day = use.mandate.agent, worth, desk.state.day
+
+
+def find_order(desk: Desk, account: str, order_id: int, client_order_id: str) -> OrderRecord | None:
+    """An account's order by id or, where that is 0, by client order id. Another account's order is not found."""
+    known = desk.state.accounts.get(account)
+    if known is None:
+        return None
+    if not order_id:
+        order_id = known.client_order_ids.get(client_order_id, 0)
+    record = desk.orders.get(order_id)
+    return record if record is not None and record.order.request.account == account else None
+
+
+def _answer_missing(desk: Desk, command: CancelOrder | ReplaceOrder) -> None:
+    """Answer for an order that is not in memory: it ended long ago, or never was."""
+    account = desk.state.accounts.get(command.account)
+    entry = account.archived_ids.get(command.client_order_id) if account and not command.order_id else None
+    if entry is not None:
+        order_id = int.from_bytes(entry[:8], "big")
+        answer(desk, command, Reason.ORDER_NOT_OPEN, f"Order {order_id} has ended long ago.", order_ids=(order_id,))
+        return
+    named = f"order {command.order_id}" if command.order_id else f"client order id {command.client_order_id}"
+    answer(desk, command, Reason.ORDER_NOT_FOUND, f"Account {command.account} has no {named}.")
+
+
+def cancel(desk: Desk, command: CancelOrder) -> None:
+    """Ask for one order's cancellation. Passes whatever is stopped."""
+    record = find_order(desk, command.account, command.order_id, command.client_order_id)
+    if record is None:
+        _answer_missing(desk, command)
+        return
+    order = record.order
+    if order.state in TERMINAL_STATES:
+        answer(desk, command, Reason.ORDER_NOT_OPEN, f"Order {order.order_id} is {order.state}.", order=order)
+        return
+    repeated = order.state is OrderState.PENDING_CANCEL
+    if not repeated:
+        request_cancel(desk, record, Reason.CANCELLED_BY_USER, command.actor)
+    answer(desk, command, order=record.order, order_ids=(order.order_id,), duplicate=repeated)
+
+
+def cancel_all(desk: Desk, command: CancelAll) -> None:
+    """Ask for the cancellation of every open order that matches."""
+    if command.account and command.account not in desk.state.accounts:
+        answer(desk, command, Reason.ACCOUNT_NOT_FOUND, f"There is no account {command.account}.")
+        return
+    if command.symbol and command.symbol not in desk.state.markets:
+        answer(desk, command, Reason.SYMBOL_NOT_FOUND, f"There is no instrument {command.symbol}.")
+        return
+    names = [command.account] if command.account else desk.account_names()
+    order_ids = cancel_open(
+        desk, names, command.reason, command.actor, symbol=command.symbol, side=command.side, flattening=True
+    )
+    answer(desk, command, order_ids=order_ids)
+
+
+def cancel_open(
+    desk: Desk,
+    names: Iterable[str],
+    reason: Reason,
+    actor: str,
+    *,
+    symbol: str = "",
+    side: Side | None = None,
+    flattening: bool,
+) -> tuple[int, ...]:
+    """Ask for the cancellation of open orders and answer their ids. ``flattening``: the kill switch's own ones too.
+
+    Orders whose cancellation is asked for already are left alone.
+    """
+    asked: list[int] = []
+    for name in names:
+        for order_id in sorted(desk.state.accounts[name].open_orders):
+            record = desk.orders[order_id]
+            request = record.order.request
+            if (symbol and request.symbol != symbol) or (side is not None and request.side is not side):
+                continue
+            if record.order.state is OrderState.PENDING_CANCEL or (record.flattens and not flattening):
+                continue
+            if record.order.state is OrderState.UNKNOWN and record.cancel_reason is not Reason.NONE:
+                continue
+            request_cancel(desk, record, reason, actor)
+            asked.append(order_id)
+    return tuple(asked)
+
+
+def request_cancel(desk: Desk, record: OrderRecord, reason: Reason, actor: str) -> None:
+    """Move an open order to PENDING_CANCEL (UNKNOWN stays) and tell its book or venue."""
+    order = record.order
+    state = next_state(order.state, OrderEvent.REQUEST_CANCEL, filled_lots=order.filled_lots)
+    record.cancel_reason = reason
+    record.order = structs.replace(order, state=state, updated_time_ns=desk.time_ns, version=order.version + 1)
+    symbol = order.request.symbol
+    message: Message
+    if order.venue == INTERNAL_VENUE:
+        message = RemoveOrder(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id)
+    else:
+        message = ExecuteCancel(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id)
+    desk.out.append(message)
+    desk.out.append(
+        OrderUpdated(time_ns=desk.time_ns, order=record.order, event=OrderEvent.REQUEST_CANCEL, actor=actor)
+    )
+
+
+def replace(desk: Desk, command: ReplaceOrder) -> None:
+    """Check an open order with its new values like a new one, hold the larger of both needs, and send the change."""
+    record = find_order(desk, command.account, command.order_id, command.client_order_id)
+    if record is None:
+        _answer_missing(desk, command)
+        return
+    order = record.order
+    refusal = _replace_problem(order, command)
+    if refusal is None:
+        request = structs.replace(
+            order.request,
+            quantity_lots=command.quantity_lots or order.quantity_lots,
+            price_ticks=command.price_ticks or order.price_ticks,
+            stop_price_ticks=command.stop_price_ticks or order.stop_price_ticks,
+        )
+        context = OrderContext(desk, request, actor=command.actor, replaces=record)
+        refusal = first_refusal(context)
+    if refusal is not None:
+        answer(desk, command, refusal.reason, refusal.detail, order=order)
+        return
+    account, market = context.account, context.market
+    assert account is not None
+    assert market is not None
+    assert context.prospect is not None
+    use = covering_mandate(context)
+    if use is not None:
+        _use_mandate(desk, record, use, context.prospect.value_units or 0)
+    record.pending = Replacement(request.quantity_lots, request.price_ticks, request.stop_price_ticks)
+    state = next_state(order.state, OrderEvent.REQUEST_REPLACE, filled_lots=order.filled_lots)
+    record.order = structs.replace(order, state=state, updated_time_ns=desk.time_ns, version=order.version + 1)
+    message_type = AmendOrder if order.venue == INTERNAL_VENUE else ExecuteReplace
+    desk.out.append(
+        message_type(
+            time_ns=desk.time_ns,
+            symbol=market.symbol,
+            order_id=order.order_id,
+            quantity_lots=request.quantity_lots,
+            price_ticks=request.price_ticks,
+            stop_price_ticks=request.stop_price_ticks,
+        )
+    )
+    desk.out.append(
+        OrderUpdated(time_ns=desk.time_ns, order=record.order, event=OrderEvent.REQUEST_REPLACE, actor=command.actor)
+    )
+    if settle(account, market, record):
+        say_balance(desk, account, record.need_asset)
+    answer(desk, command, order=record.order)
+
+
+def _replace_problem(order: Order, command: ReplaceOrder) -> Refusal | None:
+    """Why an order cannot take these values at all; its checks come after."""
+    if order.state in TERMINAL_STATES:
+        return Refusal(Reason.ORDER_NOT_OPEN, f"Order {order.order_id} is {order.state}.")
+    problem = ""
+    kind, wanted = order.request.type, (command.quantity_lots, command.price_ticks, command.stop_price_ticks)
+    present = (order.quantity_lots, order.price_ticks, order.stop_price_ticks)
+    if (order.state, OrderEvent.REQUEST_REPLACE) not in TRANSITIONS:
+        problem = f"Order {order.order_id} is {order.state}, so it cannot be changed now"
+    elif min(wanted) < 0:
+        problem = "No number of a replacement may be negative"
+    elif order.request.quote_amount_units:
+        problem = "An order by quote amount cannot be changed"
+    elif command.price_ticks and kind not in LIMIT_PRICED:
+        problem = f"A {kind} order has no price to change"
+    elif command.stop_price_ticks and kind not in STOP_PRICED:
+        problem = f"A {kind} order has no stop price to change"
+    elif all(new in (0, old) for new, old in zip(wanted, present, strict=True)):
+        problem = "The replacement changes nothing"
+    elif 0 < command.quantity_lots <= order.filled_lots:
+        problem = f"{order.filled_lots} lots have filled already, the new total must be larger"
+    elif 0 < command.quantity_lots < max(order.request.display_lots, order.request.min_quantity_lots):
+        problem = "The new quantity is smaller than the order's displayed or minimum quantity"
+    return Refusal(Reason.REPLACE_INVALID, f"{problem}.") if problem else None

@@ -1,0 +1,125 @@
+"""What shells may ask of the read models, whichever database holds them."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import (
+    AccountMetrics,
+    AccountStanding,
+    AuditEntry,
+    BalanceChanged,
+    BreakChanged,
+    BreakerChanged,
+    Candle,
+    ComplianceAlert,
+    DecisionRecorded,
+    ExecutionRecorded,
+    KillLevelChanged,
+    LedgerPosted,
+    PositionChanged,
+)
+from polaris_synapse.domain.orders import Order
+
+#: Most rows that one question returns.
+ROWS_MAX: Final = 1000
+
+
+class ReadModels(Protocol):
+    """Questions about what has happened. They see a moment ago; ``caught_up`` makes that moment now.
+
+    ``account=None`` means every account. Lists are newest first unless said otherwise. ``limit`` is cut to 1..ROWS_MAX.
+    ``before_...`` continues a list: rows with a smaller id or an earlier time; 0 begins at the newest.
+    """
+
+    async def caught_up(self) -> None:
+        """Return once everything that is durable now is visible to reads. Raises ReadModelsLagError after a while."""
+        ...
+
+    async def order(self, *, account: str | None, order_id: int = 0, client_order_id: str = "") -> Order | None:
+        """One order by its id or, when that is 0, by its client order id.
+
+        For a client order id without an order: the newest refusal of it, whose ``order_id`` is 0.
+        """
+        ...
+
+    async def orders(
+        self,
+        *,
+        account: str | None,
+        symbol: str = "",
+        open_only: bool = False,
+        limit: int = 100,
+        before_order_id: int = 0,
+    ) -> list[Order]:
+        """Orders by descending id. Refused ones never became orders and are not among them."""
+        ...
+
+    async def executions(
+        self, *, account: str | None, symbol: str = "", order_id: int = 0, limit: int = 100, before_time_ns: int = 0
+    ) -> list[ExecutionRecorded]:
+        """Fills."""
+        ...
+
+    async def balances(self, *, account: str | None) -> list[BalanceChanged]:
+        """What is held, by account and asset."""
+        ...
+
+    async def positions(self, *, account: str | None) -> list[PositionChanged]:
+        """Positions, flat ones with a history included, by account and symbol."""
+        ...
+
+    async def account_metrics(self, *, account: str | None) -> list[AccountMetrics]:
+        """The latest valuation of each account."""
+        ...
+
+    async def ledger(self, *, account: str | None, limit: int = 100, before_entry_id: int = 0) -> list[LedgerPosted]:
+        """Ledger entries by descending id."""
+        ...
+
+    async def accounts(self) -> list[AccountStanding]:
+        """Every account's standing, by name."""
+        ...
+
+    async def instruments(self) -> list[Instrument]:
+        """Every instrument with its present status, by symbol."""
+        ...
+
+    async def breakers(self) -> list[BreakerChanged]:
+        """The latest change of each breaker, by scope."""
+        ...
+
+    async def kill_levels(self) -> list[KillLevelChanged]:
+        """The latest change of each kill switch, by account."""
+        ...
+
+    async def decisions(self, *, symbol: str = "", limit: int = 20) -> list[DecisionRecorded]:
+        """Decisions at their latest revision, by the time they were made."""
+        ...
+
+    async def decision(self, decision_id: str) -> DecisionRecorded | None:
+        """One decision at its latest revision."""
+        ...
+
+    async def candles(
+        self, *, symbol: str, interval_seconds: int, limit: int = 100, before_time_ns: int = 0
+    ) -> list[Candle]:
+        """Closed candles by descending open time."""
+        ...
+
+    async def alerts(self, *, account: str | None = None, status: str = "", limit: int = 100) -> list[ComplianceAlert]:
+        """Compliance alerts at their latest status."""
+        ...
+
+    async def audit_entries(self, *, after_sequence: int = 0, limit: int = 1000) -> list[AuditEntry]:
+        """The audit chain, ascending."""
+        ...
+
+    async def breaks(self, *, open_only: bool = True) -> list[BreakChanged]:
+        """Differences with venues at their latest state."""
+        ...
+
+
+class ReadModelsLagError(RuntimeError):
+    """The read models did not catch up in time: their database is slow or gone."""

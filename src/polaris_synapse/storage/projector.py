@@ -1,0 +1,249 @@
+"""Writes facts into SQL, each exactly once.
+
+A projector's progress is a row of the same database and moves in the same transaction as the facts, so a crash at any
+moment leaves the two agreeing; the host publishes again whatever lies beyond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from sqlalchemy import Table
+from sqlalchemy.engine import Connection, Dialect
+
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.core import Envelope
+from polaris_synapse.bus.journal import WITHOUT_CONSEQUENCE
+from polaris_synapse.bus.subscriptions import BusSubscription
+from polaris_synapse.domain.messages import Message, SetInstrumentStatus
+from polaris_synapse.storage import schema
+from polaris_synapse.storage.database import Database, DatabaseUnavailableError
+from polaris_synapse.storage.projections import Projection
+
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_encoder: Final = msgspec.json.Encoder()
+_upsert_texts: Final[dict[tuple[Table, str], str]] = {}
+_log = structlog.get_logger("polaris_synapse.storage")
+
+
+class FactSource(Protocol):
+    """The host, as a projector sees it."""
+
+    @property
+    def released_offset(self) -> int:
+        """Everything up to this offset of the journal has been published."""
+        ...
+
+    def attach(self, subscription: BusSubscription, *, records: bool) -> None:
+        """Publish to this subscription; before recovery where it records."""
+        ...
+
+
+class ProjectorMetrics:
+    """What projectors tell Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.facts: Final = Counter("polaris_storage_facts", "Facts written to SQL.", ["database"], registry=registry)
+        self.failures: Final = Counter(
+            "polaris_storage_write_failures", "Transactions that the database refused.", ["database"], registry=registry
+        )
+        self.offset: Final = Gauge(
+            "polaris_storage_offset", "Journal offset up to which SQL has everything.", ["database"], registry=registry
+        )
+
+
+class Projector:
+    """Keeps one database up with the facts of one subscription.
+
+    ``progress`` is the table that holds how far it has come; None for facts that are not of the journal (candles).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        projections: Mapping[type[Message], Projection],
+        subscription: BusSubscription,
+        *,
+        progress: Table | None,
+        source: FactSource,
+        clock: Clock,
+        metrics: ProjectorMetrics,
+        batch_messages_max: int,
+        retry_seconds_max: float,
+    ) -> None:
+        self.name = name
+        self.subscription = subscription
+        #: Why the last write failed, empty while all is well.
+        self.problem = ""
+        self._database = database
+        self._projections = projections
+        self._progress = progress
+        self._source = source
+        self._clock = clock
+        self._metrics = metrics
+        self._batch_messages_max = batch_messages_max
+        self._retry_seconds_max = retry_seconds_max
+        self._fact_offset = subscription.fact_offset
+        # Recovery may have set the subscription's progress back behind the database's.
+        self._first_recorded: int | None = subscription.recorded_offset
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def run(self) -> None:
+        """Write until the subscription closes and everything is written."""
+        while (facts := await self.subscription.take(hold=True)) is not None:
+            # Everything up to here has been published, so it is in these facts or was before.
+            released = self._source.released_offset
+            for chunk in chunks(facts, self._batch_messages_max):
+                await self._write(chunk, released if chunk[-1] is facts[-1] else chunk[-1].offset)
+                self.subscription.let_go(len(chunk))
+                self._wake_waiting()
+        await self.record_progress()
+
+    async def record_progress(self) -> None:
+        """Record that nothing is missing although nothing was written for a while, so that a restart replays less."""
+        released = self._source.released_offset
+        behind = released > self.subscription.recorded_offset
+        if self._progress is not None and behind and not self.subscription.backlog_messages:
+            await self._write((), released)
+
+    async def caught_up(self) -> None:
+        """Return once everything published before the call is written."""
+        target = self.subscription.published
+        if self.subscription.taken < target:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((target, future))
+            await future
+
+    def _wake_waiting(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self.subscription.taken:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+
+    async def _write(self, facts: Sequence[Envelope], offset: int) -> None:
+        """One transaction, tried again until the database takes it: facts wait for it, they are never skipped."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._database.write(lambda connection: self._transaction(connection, facts, offset))
+            except DatabaseUnavailableError as error:
+                if not self.problem:
+                    _log.error("read_models_unwritable", database=self.name, error=str(error))
+                self.problem = str(error)
+                self._metrics.failures.labels(self.name).inc()
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, self._retry_seconds_max)
+            else:
+                break
+        if self.problem:
+            _log.info("read_models_writable_again", database=self.name)
+            self.problem = ""
+        self._metrics.facts.labels(self.name).inc(len(facts))
+        if self._progress is not None:
+            self._first_recorded = None
+            self._fact_offset = self._newest_consequence(facts)
+            self.subscription.recorded_offset = offset
+            self._metrics.offset.labels(self.name).set(offset)
+
+    def _transaction(self, connection: Connection, facts: Sequence[Envelope], offset: int) -> None:
+        dialect = connection.dialect.name
+        if self._progress is not None:
+            recorded, _ = read_progress(connection, self._progress, self.name)
+            if recorded == self._first_recorded:
+                recorded = self.subscription.recorded_offset
+            # After a commit whose answer was lost the same facts come again; they are here already.
+            facts = [fact for fact in facts if fact.offset > recorded]
+            if offset <= recorded:
+                return
+        rows, statuses = self._rows(facts)
+        for table, by_key in rows.items():
+            # Past SQLAlchemy's handling of each row, which took half of the time.
+            connection.exec_driver_sql(
+                _upsert_text(table, connection.dialect), _values(table, by_key.values(), dialect)
+            )
+        for symbol, status in statuses.items():
+            connection.execute(
+                sa.update(schema.instruments).where(schema.instruments.c.symbol == symbol).values(status=status)
+            )
+        if self._progress is not None:
+            connection.execute(
+                schema.upsert(self._progress, dialect),
+                [{"name": self.name, "journal_offset": offset, "fact_offset": self._newest_consequence(facts)}],
+            )
+
+    def _newest_consequence(self, facts: Sequence[Envelope]) -> int:
+        offsets = (fact.offset for fact in facts if type(fact.message) not in WITHOUT_CONSEQUENCE)
+        return max(offsets, default=self._fact_offset)
+
+    def _rows(self, facts: Sequence[Envelope]) -> tuple[dict[Table, dict[Any, dict[str, Any]]], dict[str, str]]:
+        """Rows by table and key, the last one of a key in the place of the ones before; and new instrument states."""
+        rows: dict[Table, dict[Any, dict[str, Any]]] = {}
+        statuses: dict[str, str] = {}
+        for fact in facts:
+            message = fact.message
+            if isinstance(message, SetInstrumentStatus):
+                statuses[message.symbol] = message.status.value
+                continue
+            for table, row in self._projections[type(message)](fact, message):
+                by_key = rows.setdefault(table, {})
+                key = tuple(row[column.name] for column in table.primary_key)
+                before = by_key.get(key)
+                if before is None:
+                    by_key[key] = row
+                elif table not in schema.APPEND_ONLY:
+                    kept = schema.KEPT_COLUMNS.get(table, frozenset())
+                    by_key[key] = row | {column: before[column] for column in kept}
+                if table is schema.instruments:
+                    statuses.pop(row["symbol"], None)
+        return rows, statuses
+
+
+def _upsert_text(table: Table, dialect: Dialect) -> str:
+    text = _upsert_texts.get((table, dialect.name))
+    if text is None:
+        text = _upsert_texts[table, dialect.name] = str(schema.upsert(table, dialect.name).compile(dialect=dialect))
+    return text
+
+
+def _values(table: Table, rows: Iterable[dict[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns, with the body as JSON."""
+    names = [column.name for column in table.columns]
+    found: list[tuple[Any, ...]] = []
+    for row in rows:
+        if "body" in row:
+            row["body"] = _encoder.encode(row["body"]).decode()
+        found.append(tuple(row[name] for name in names))
+    return [_without_nul(row) for row in found] if dialect == "postgresql" else found
+
+
+def _without_nul(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """PostgreSQL's text cannot hold U+0000, which a client may well send. The body, being JSON, keeps it escaped."""
+    return tuple(value.replace("\0", "\N{REPLACEMENT CHARACTER}") if type(value) is str else value for value in row)
+
+
+def chunks(facts: Sequence[Envelope], size_max: int) -> list[Sequence[Envelope]]:
+    """Parts of about ``size_max``, never split between two facts of one offset: progress counts whole inputs."""
+    found: list[Sequence[Envelope]] = []
+    start = 0
+    while start < len(facts):
+        end = min(start + size_max, len(facts))
+        while end < len(facts) and facts[end].offset == facts[end - 1].offset:
+            end += 1
+        found.append(facts[start:end])
+        start = end
+    return found
+
+
+def read_progress(connection: Connection, progress: Table, name: str) -> tuple[int, int]:
+    """``(journal_offset, fact_offset)`` of a projector, zeros in a new database."""
+    query = sa.select(progress.c.journal_offset, progress.c.fact_offset).where(progress.c.name == name)
+    row = connection.execute(query).one_or_none()
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))

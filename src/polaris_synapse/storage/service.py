@@ -1,0 +1,159 @@
+"""The storage room's wiring: two databases, what keeps them up with the journal, and the read models over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from prometheus_client import CollectorRegistry
+
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.subscriptions import BusSubscription
+from polaris_synapse.domain import messages as m
+from polaris_synapse.domain.topics import (
+    AUDIT,
+    COMPLIANCE_ALERTS,
+    COMPLIANCE_DECISIONS,
+    EXECUTIONS,
+    MARKET_DATA_NORMALIZED,
+    RISK_EVENTS,
+    TRADING_DECISIONS,
+    TRANSACTIONS_ALL,
+)
+from polaris_synapse.storage import schema
+from polaris_synapse.storage.database import open_database
+from polaris_synapse.storage.migrate import upgrade_compliance, upgrade_orders
+from polaris_synapse.storage.port import ReadModelsLagError
+from polaris_synapse.storage.projections import COMPLIANCE_PROJECTIONS, ORDER_PROJECTIONS
+from polaris_synapse.storage.projector import FactSource, Projector, ProjectorMetrics, read_progress
+from polaris_synapse.storage.read_models import SqlReadModels
+from polaris_synapse.storage.settings import StorageSettings
+
+_ORDER_TOPICS: Final = (EXECUTIONS, RISK_EVENTS, TRANSACTIONS_ALL, TRADING_DECISIONS)
+_COMPLIANCE_TOPICS: Final = (AUDIT, COMPLIANCE_ALERTS, COMPLIANCE_DECISIONS)
+
+
+class StorageService:
+    """Keeps the SQL read models.
+
+    ``prepare`` comes first: it upgrades the databases and attaches to the host, before the host recovers. Then ``run``
+    must be running while the host recovers and serves. When the host stops, ``run`` writes what is left and returns.
+    """
+
+    def __init__(
+        self, source: FactSource, settings: StorageSettings, clock: Clock, registry: CollectorRegistry
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._clock = clock
+        self._metrics = ProjectorMetrics(registry)
+        self._orders = open_database(settings.orders_url, readers_max=settings.readers_max)
+        # The compliance record is synchronised at every commit: it is what an auditor gets.
+        self._compliance = open_database(settings.compliance_url, synchronous="FULL", readers_max=settings.readers_max)
+        self._projectors: list[Projector] = []
+        self.read_models = SqlReadModels(self._orders, self._compliance, self._caught_up)
+
+    async def prepare(self) -> None:
+        """Upgrade both databases and attach to the host. Raises DatabaseUnavailableError or SchemaVersionError."""
+        await upgrade_orders(self._orders)
+        await upgrade_compliance(self._compliance)
+        orders_recorded = await self._orders.read(
+            lambda connection: read_progress(connection, schema.ORDERS_PROGRESS, "orders")
+        )
+        compliance_recorded = await self._compliance.read(
+            lambda connection: read_progress(connection, schema.COMPLIANCE_PROGRESS, "compliance")
+        )
+        backlog = self._settings.backlog_messages_max
+        orders = BusSubscription(
+            _ORDER_TOPICS,
+            name="storage-orders",
+            backlog_messages_max=backlog,
+            droppable=False,
+            kinds=ORDER_PROJECTIONS,
+            accepted_commands=(m.ListInstrument, m.SetInstrumentStatus),
+            recorded_offset=orders_recorded[0],
+            fact_offset=orders_recorded[1],
+        )
+        compliance = BusSubscription(
+            _COMPLIANCE_TOPICS,
+            name="storage-compliance",
+            backlog_messages_max=backlog,
+            droppable=False,
+            kinds=COMPLIANCE_PROJECTIONS,
+            recorded_offset=compliance_recorded[0],
+            fact_offset=compliance_recorded[1],
+        )
+        candles = BusSubscription(
+            (MARKET_DATA_NORMALIZED,),
+            name="storage-candles",
+            backlog_messages_max=backlog,
+            droppable=False,
+            kinds=(m.CandleClosed,),
+        )
+        self._source.attach(orders, records=True)
+        self._source.attach(compliance, records=True)
+        self._source.attach(candles, records=False)
+        self._projectors = [
+            self._projector("orders", orders),
+            self._projector("compliance", compliance),
+            self._projector("candles", candles),
+        ]
+
+    def _projector(self, name: str, subscription: BusSubscription) -> Projector:
+        is_compliance = name == "compliance"
+        progress = {"orders": schema.ORDERS_PROGRESS, "compliance": schema.COMPLIANCE_PROGRESS}.get(name)
+        return Projector(
+            name,
+            self._compliance if is_compliance else self._orders,
+            COMPLIANCE_PROJECTIONS if is_compliance else ORDER_PROJECTIONS,
+            subscription,
+            progress=progress,
+            source=self._source,
+            clock=self._clock,
+            metrics=self._metrics,
+            batch_messages_max=self._settings.batch_messages_max,
+            retry_seconds_max=self._settings.retry_seconds_max,
+        )
+
+    async def run(self) -> None:
+        """Write facts until the host has stopped and everything is written, then close the databases."""
+        assert self._projectors, "prepare comes first"
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._record_progress)
+                async with anyio.create_task_group() as projectors:
+                    for projector in self._projectors:
+                        projectors.start_soon(projector.run)
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._orders.close()
+                await self._compliance.close()
+
+    async def _record_progress(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.progress_seconds)
+            for projector in self._projectors:
+                await projector.record_progress()
+
+    async def _caught_up(self) -> None:
+        try:
+            with anyio.fail_after(self._settings.caught_up_seconds_max):
+                for projector in self._projectors:
+                    await projector.caught_up()
+        except TimeoutError:
+            raise ReadModelsLagError(
+                f"the read models did not catch up within {self._settings.caught_up_seconds_max:g} s"
+            ) from None
+
+    def readiness(self) -> dict[str, Callable[[], str | None]]:
+        """A check for each database: None when all is well, else what is wrong in one sentence."""
+        return {f"{projector.name} database": _check(projector) for projector in self._projectors}
+
+
+def _check(projector: Projector) -> Callable[[], str | None]:
+    def check() -> str | None:
+        return f"the {projector.name} read models cannot be written: {projector.problem}" if projector.problem else None
+
+    return check

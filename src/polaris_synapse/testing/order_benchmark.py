@@ -1,0 +1,410 @@
+"""How fast a real desk takes orders over its sockets, from sending an order to its durable acknowledgement.
+
+A desk runs in a process of its own, with the default cores, read models and market data, and its journal on the disk
+of ``directory`` (``synchronous=FULL``). Where two cores exist it has one and this client the other. Every order that
+was acknowledged is looked for in the desk's read model afterwards; a measurement that lost one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from polaris_synapse.monitoring.figures import Figure
+from polaris_synapse.testing.desk_process import DeskProcess
+from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError, WebSocketLoad
+from polaris_synapse.testing.machine import Machine, cpu_seconds, pin, this_machine
+from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream, account_names, write_settings
+
+#: Called with what is measured now, and how much of everything is done (0 to 1).
+Progress = Callable[[str, float], None]
+
+PERCENTILES: Final = ((50.0, "p50"), (99.0, "p99"), (99.9, "p99.9"))
+#: Counted after this long, when caches are warm.
+_WARM_UP_SECONDS: Final = 1.0
+_DRAIN_SECONDS_MAX: Final = 30.0
+#: Between two measurements the desk works off what it owes its read models.
+_REST_SECONDS_MAX: Final = 120.0
+
+
+class OrderPlan(Struct, frozen=True, kw_only=True):
+    """What to measure. ``seconds`` each; ``rates`` (orders a second) of the open loop; ``only`` names kinds."""
+
+    directory: Path
+    seconds: float = 5.0
+    connections: int = 10
+    in_flight: int = 16
+    rates: tuple[int, ...] = (1_000, 5_000, 10_000)
+    batch_orders: int = 50
+    only: tuple[str, ...] = ()
+
+
+class OrderReport(Struct, frozen=True, kw_only=True):
+    """``acknowledged`` orders were all found in the read model; ``refused`` counts refusals by reason."""
+
+    figures: tuple[Figure, ...]
+    machine: Machine
+    acknowledged: int
+    fills: int
+    refused: dict[str, int]
+
+
+class _OrderSeen(Struct):
+    order_id: int = 0
+
+
+class _Result(Struct):
+    order: _OrderSeen | None = None
+
+
+class _Error(Struct):
+    reason: str = ""
+
+
+class _WsAnswer(Struct):
+    id: int = -1
+    result: _Result | None = None
+    error: _Error | None = None
+
+
+class _BatchItem(Struct):
+    order: _OrderSeen | None = None
+    error: _Error | None = None
+
+
+class _BatchAnswer(Struct):
+    results: list[_BatchItem]
+
+
+_WS_ANSWER: Final = msgspec.json.Decoder(_WsAnswer)
+_REST_ANSWER: Final = msgspec.json.Decoder(_Result)
+_REST_ERROR: Final = msgspec.json.Decoder(_Error)
+_BATCH_ANSWER: Final = msgspec.json.Decoder(_BatchAnswer)
+
+
+class _Tally:
+    """What came back: which orders, which refusals; and of the counted time, how long each answer took."""
+
+    def __init__(self) -> None:
+        self.order_ids = array("q")
+        self.refused: Counter[str] = Counter()
+        self.latencies = array("d")
+        self.answers = 0
+        self.counting = False
+
+    def take(self, order: _OrderSeen | None, error: _Error | None, latency: float) -> None:
+        """One answer."""
+        if order is not None:
+            self.order_ids.append(order.order_id)
+        else:
+            self.refused[error.reason if error is not None else "UNREADABLE"] += 1
+        if self.counting:
+            self.answers += 1
+            self.latencies.append(latency)
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.latencies = array("d")
+        self.answers = 0
+        self.counting = True
+
+    def figures(self, name: str, seconds: float, cpu_seconds: float) -> Iterator[Figure]:
+        """Answers a second, the percentiles of how long they took, and the desk's processor time for each."""
+        self.counting = False
+        yield Figure(name, round(self.answers / seconds, 1), "orders/s")
+        yield Figure(f"{name}, desk's processor time", round(cpu_seconds / max(self.answers, 1) * 1e6, 1), "us/order")
+        ordered = sorted(self.latencies)
+        for percent, label in PERCENTILES:
+            value = ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] if ordered else 0.0
+            yield Figure(f"{name}, {label}", round(value * 1_000, 3), "ms")
+
+
+class _Client:
+    """Logged-in connections to one desk, and the ways to load it."""
+
+    def __init__(self, desk: DeskProcess, plan: OrderPlan, tally: _Tally, middle_cents: int) -> None:
+        self._plan = plan
+        self._tally = tally
+        self._middle_cents = middle_cents
+        self._process_id = desk.process_id
+        self._host, self._port = desk.place.host, desk.place.ports["gateway"]
+        self._accounts = account_names(plan.connections)
+        self._tokens = [_log_in(desk, name) for name in self._accounts]
+
+    def _stream(self, tag: str) -> OrderStream:
+        return OrderStream(self._accounts, middle_cents=self._middle_cents, tag=tag)
+
+    def _headers(self, number: int) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._tokens[number]}"}
+
+    async def rest(self, name: str) -> list[Figure]:
+        """Closed loop: each connection sends its next order when the last one is acknowledged."""
+        stream, tally = self._stream("rest"), self._tally
+        until = float("inf")
+
+        async def client(number: int) -> None:
+            connection = HttpLoad(self._host, self._port, self._headers(number))
+            await connection.connect()
+            while time.perf_counter() < until:
+                body = stream.next(self._accounts[number]).encode()
+                sent = time.perf_counter()
+                status, answer = await connection.post("/orders", body)
+                latency = time.perf_counter() - sent
+                if status in {200, 201}:
+                    tally.take(_REST_ANSWER.decode(answer).order, None, latency)
+                else:
+                    tally.take(None, _REST_ERROR.decode(answer), latency)
+            connection.close()
+
+        tasks = [asyncio.create_task(client(number)) for number in range(self._plan.connections)]
+        figures = await self._timed(name)
+        until = 0.0
+        await asyncio.gather(*tasks)
+        return figures
+
+    async def rest_batches(self, name: str) -> list[Figure]:
+        """Closed loop of batches: every order of a batch counts with the time that its batch took."""
+        stream, tally, size = self._stream("batch"), self._tally, self._plan.batch_orders
+        until = float("inf")
+
+        async def client(number: int) -> None:
+            connection = HttpLoad(self._host, self._port, self._headers(number))
+            await connection.connect()
+            while time.perf_counter() < until:
+                orders = [stream.next(self._accounts[number]) for _ in range(size)]
+                sent = time.perf_counter()
+                status, answer = await connection.post("/orders/batch", f'{{"orders":[{",".join(orders)}]}}'.encode())
+                latency = time.perf_counter() - sent
+                if status != 200:
+                    raise LoadClientError(f"a batch was refused: {answer.decode()}")
+                for item in _BATCH_ANSWER.decode(answer).results:
+                    tally.take(item.order, item.error, latency)
+            connection.close()
+
+        tasks = [asyncio.create_task(client(number)) for number in range(self._plan.connections)]
+        figures = await self._timed(name)
+        until = 0.0
+        await asyncio.gather(*tasks)
+        return figures
+
+    async def websocket_closed(self, name: str) -> list[Figure]:
+        """Closed loop: each connection keeps ``in_flight`` orders on their way."""
+        load = _WebSocketLoop(self, self._stream("closed"))
+        await load.connect()
+        for number in range(self._plan.connections):
+            load.send(number, self._plan.in_flight)
+        load.closed_loop = True
+        figures = await self._timed(name)
+        load.closed_loop = False
+        await load.drain()
+        return figures
+
+    async def websocket_open(self, name: str, rate: int) -> list[Figure]:
+        """Open loop: orders leave at a fixed rate, and count from the time at which they should have left."""
+        load = _WebSocketLoop(self, self._stream(f"open{rate}"))
+        await load.connect()
+        sending = asyncio.create_task(load.send_at(rate))
+        figures = await self._timed(name)
+        sending.cancel()
+        await load.drain()
+        return figures
+
+    async def _timed(self, name: str) -> list[Figure]:
+        await asyncio.sleep(_WARM_UP_SECONDS)
+        began, cpu_began = time.perf_counter(), cpu_seconds(self._process_id)
+        self._tally.begin()
+        await asyncio.sleep(self._plan.seconds)
+        took, cpu_took = time.perf_counter() - began, cpu_seconds(self._process_id) - cpu_began
+        return list(self._tally.figures(name, took, cpu_took))
+
+    async def connections(self, on_message: Callable[[int, bytes], None]) -> list[WebSocketLoad]:
+        """One open WebSocket an account."""
+
+        def listener(number: int) -> Callable[[bytes], None]:
+            return lambda payload: on_message(number, payload)
+
+        made = [
+            WebSocketLoad(self._host, self._port, "/ws", self._headers(number), listener(number))
+            for number in range(self._plan.connections)
+        ]
+        for connection in made:
+            await connection.connect()
+        return made
+
+    @property
+    def tally(self) -> _Tally:
+        """Where answers are counted."""
+        return self._tally
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """One account a connection."""
+        return self._accounts
+
+
+class _WebSocketLoop:
+    """WebSockets with orders on their way; ``closed_loop`` replaces each answered order by a new one."""
+
+    def __init__(self, client: _Client, stream: OrderStream) -> None:
+        self.closed_loop = False
+        self._client = client
+        self._stream = stream
+        self._waiting: dict[int, float] = {}
+        self._due: Counter[int] = Counter()
+        self._connections: list[WebSocketLoad] = []
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self) -> None:
+        """Open every connection."""
+        self._connections = await self._client.connections(self._take)
+
+    def send(self, number: int, count: int, intended: float | None = None) -> None:
+        """Send ``count`` orders on a connection; they count from ``intended``, or from now."""
+        stream, account = self._stream, self._client.accounts[number]
+        since = time.perf_counter() if intended is None else intended
+        payloads = []
+        for _ in range(count):
+            order_number = stream.made
+            self._waiting[order_number] = since
+            payloads.append(f'{{"id":{order_number},"method":"submit","params":{stream.next(account)}}}'.encode())
+        self._connections[number].send(payloads)
+
+    async def send_at(self, rate: int) -> None:
+        """Send ``rate`` orders a second, each counted from its own place in that rhythm."""
+        began, sent, size = time.perf_counter(), 0, len(self._connections)
+        while True:
+            due = int((time.perf_counter() - began) * rate)
+            while sent < due:
+                self.send(sent % size, 1, began + sent / rate)
+                sent += 1
+            await asyncio.sleep(0.0005)
+
+    def _take(self, number: int, payload: bytes) -> None:
+        now = time.perf_counter()
+        answer = _WS_ANSWER.decode(payload)
+        order = answer.result.order if answer.result is not None else None
+        self._client.tally.take(order, answer.error, now - self._waiting.pop(answer.id))
+        if self.closed_loop:
+            if not self._due:
+                self._loop.call_soon(self._send_due)
+            self._due[number] += 1
+
+    def _send_due(self) -> None:
+        due, self._due = self._due, Counter()
+        for number, count in due.items():
+            self.send(number, count)
+
+    async def drain(self) -> None:
+        """Wait for what is on its way and close. Raises LoadClientError where an answer never comes."""
+        until = time.perf_counter() + _DRAIN_SECONDS_MAX
+        while self._waiting:
+            if time.perf_counter() > until or any(connection.ended.is_set() for connection in self._connections):
+                raise LoadClientError(f"{len(self._waiting)} orders were never answered")
+            await asyncio.sleep(0.01)
+        for connection in self._connections:
+            connection.close()
+
+
+def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
+    """Measure. Raises LoadClientError where an order was not answered, or was acknowledged and is not there."""
+    machine = this_machine()
+    directory = Path(tempfile.mkdtemp(prefix="order-benchmark-", dir=plan.directory))
+    settings = directory / "benchmark.yml"
+    write_settings(settings, account_names(plan.connections))
+    progress("starting a desk", 0.0)
+    desk = DeskProcess(directory / "desk", config=str(settings))
+    tally, figures = _Tally(), []
+    own_cores = os.sched_getaffinity(0)
+    try:
+        with desk:
+            if len(own_cores) > 1:
+                desk_core, client_core = sorted(own_cores)[:2]
+                pin(desk.process_id, desk_core)
+                pin(os.getpid(), client_core)
+            client = _Client(desk, plan, tally, _middle_cents(desk))
+            steps = list(_steps(client, plan))
+            for number, (name, step) in enumerate(steps):
+                progress(name, number / len(steps))
+                figures += uvloop.run(step(name))
+                _rest(desk)
+            desk.stop()
+        stored, fills = _stored(directory / "desk")
+    finally:
+        os.sched_setaffinity(0, own_cores)
+        shutil.rmtree(directory)
+    progress("done", 1.0)
+    missing = set(tally.order_ids) - stored
+    if missing:
+        raise LoadClientError(f"{len(missing)} acknowledged orders are not in the read model: the figures are void")
+    return OrderReport(
+        figures=tuple(figures),
+        machine=machine,
+        acknowledged=len(tally.order_ids),
+        fills=fills,
+        refused=dict(tally.refused),
+    )
+
+
+def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[str], Any]]]:
+    wanted = plan.only
+    if not wanted or "rest" in wanted:
+        yield f"REST, {plan.connections} connections", client.rest
+    if not wanted or "batch" in wanted:
+        yield f"REST batches of {plan.batch_orders}, {plan.connections} connections", client.rest_batches
+    if not wanted or "closed" in wanted:
+        yield f"WebSocket, {plan.connections} connections, {plan.in_flight} in flight", client.websocket_closed
+    if not wanted or "open" in wanted:
+        for rate in plan.rates:
+
+            def at_rate(name: str, rate: int = rate) -> Any:
+                return client.websocket_open(name, rate)
+
+            yield f"WebSocket, open loop at {rate}/s", at_rate
+
+
+def _log_in(desk: DeskProcess, account: str) -> str:
+    """A trader of the account, made and logged in."""
+    user = {"username": account, "password": PASSWORD, "role": "TRADER", "accounts": [account]}
+    desk.json("gateway", "POST", "/users", user)
+    answer = desk.request(
+        "gateway", "POST", "/login", {"username": account, "password": PASSWORD}, headers={"accept": "*/*"}
+    )
+    return str(msgspec.json.decode(answer.content)["access_token"])
+
+
+def _middle_cents(desk: DeskProcess) -> int:
+    """The simulated market's price in cents."""
+    book = desk.json("market_data", "GET", f"/book/{REFERENCE}")
+    return round(float(book["bids"][0][0]) * 100)
+
+
+def _rest(desk: DeskProcess) -> None:
+    """Wait until the read models show everything, so that one measurement does not pay for another."""
+    until = time.monotonic() + _REST_SECONDS_MAX
+    while time.monotonic() < until:
+        if desk.request("gateway", "GET", "/orders?account=bench-1&limit=1").status_code == 200:
+            return
+    raise LoadClientError(f"the read models did not catch up within {_REST_SECONDS_MAX:g} s")
+
+
+def _stored(directory: Path) -> tuple[set[int], int]:
+    """The ids of all orders in the stopped desk's read model, and how many fills it has."""
+    database = sqlite3.connect(f"file:{directory / 'orderdb.sqlite3'}?mode=ro", uri=True)
+    try:
+        found = {row[0] for row in database.execute("SELECT order_id FROM orders")}
+        return found, int(database.execute("SELECT count(*) FROM executions").fetchone()[0])
+    finally:
+        database.close()

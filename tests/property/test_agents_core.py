@@ -255,6 +255,6 @@ def test_memory_is_bounded_by_time_and_not_by_decisions(parts: list[tuple[int, i
     state = decode_state(1, AgentsState, core.snapshot())
     # One horizon, the grace of a price that does not come, and what was proposed within two minutes.
     assert len(state.tracked) <= (120 + 300) // 10 + 2
-    market_state = state.markets["BTCUSDT"]
+    market_state = state.markets["BTCUSDT/60"]
     assert len(market_state.flow_long.entries) <= 600
     assert len(market_state.indicators.volatility.history.values) <= 240

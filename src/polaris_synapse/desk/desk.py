@@ -65,7 +65,8 @@ def run_desk(settings: DeskSettings, *, ready: Callable[[ReadyDesk], None]) -> N
         anyio.run(_run, settings, directory, ready, backend_options={"loop_factory": uvloop.new_event_loop})
     except* (JournalError, HostFailedError) as group:
         problem = group.exceptions[0]
-        raise ConfigurationError(f"{problem}.") from problem
+        text = str(problem)
+        raise ConfigurationError(f"{text[:1].upper()}{text[1:]}.") from problem
     except* ConfigurationError as group:
         raise ConfigurationError(str(_first(group))) from None
     except* OSError as group:

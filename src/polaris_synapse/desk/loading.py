@@ -87,4 +87,4 @@ def _explain(error: ValidationError, path: Path) -> str:
         return f"The setting {where} is missing in {path}."
     if not where:
         return f"The settings of {path} contradict each other: {message}."
-    return f"The setting {where} in {path} (or the environment) is not usable: {message}."
+    return f"The setting {where} in {path} (or the environment, or an option) is not usable: {message}."

@@ -89,6 +89,10 @@ def agent_of(entry: AgentSection) -> AgentSettings:
         confidence_ppm_min=entry.confidence_ppm_min,
         position_ppm_of_equity_max=entry.position_ppm_of_equity_max,
         enabled=entry.enabled,
+        candle_seconds=entry.candle_seconds,
+        cooldown_seconds=entry.cooldown_seconds,
+        horizon_seconds=entry.horizon_seconds,
+        slippage_ppm_max=entry.slippage_ppm_max,
     )
 
 

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from polaris_synapse.agents.core import AgentsCore
 from polaris_synapse.agents.service import AgentsService
 from polaris_synapse.agents.settings import AgentsServiceSettings
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal import JournalStore
-from polaris_synapse.compliance.core import ComplianceCore
 from polaris_synapse.compliance.service import ComplianceService
+from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.first_start import jwt_secret
-from polaris_synapse.desk.reference_data import assets_of, instruments_of
+from polaris_synapse.desk.reference_data import instruments_of
 from polaris_synapse.desk.room_settings import (
     compliance_settings,
     gateway_settings,
@@ -32,7 +31,6 @@ from polaris_synapse.domain.messages import Answer, BookUpdated
 from polaris_synapse.domain.messages.market_data import Level
 from polaris_synapse.domain.orders import OrderRequest
 from polaris_synapse.execution import api as execution_api
-from polaris_synapse.execution.core import ExecutionCore
 from polaris_synapse.execution.paper.venue import PaperVenue
 from polaris_synapse.execution.service import ExecutionService
 from polaris_synapse.execution.settings import ExecutionSettings
@@ -45,7 +43,6 @@ from polaris_synapse.matching.settings import MatchingSettings
 from polaris_synapse.monitoring.metrics import register_process_metrics
 from polaris_synapse.order_gateway import api as gateway_api
 from polaris_synapse.order_gateway.service import GatewayService
-from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.service import RiskService
 from polaris_synapse.storage.service import StorageService
 from polaris_synapse.web.authentication import Principal, Role
@@ -60,15 +57,9 @@ class Rooms:
         self._registries = {name: CollectorRegistry() for name in type(settings.ports).model_fields}
         self.instruments = instruments_of(settings)
         market_settings = market_data_settings(settings)
-        matching_core, risk_core = MatchingCore(), RiskCore(valuation_asset=settings.valuation_asset)
-        cores: tuple[Core, ...] = (
-            risk_core,
-            matching_core,
-            ExecutionCore(),
-            ComplianceCore(),
-            AgentsCore(valuation=assets_of(settings)[settings.valuation_asset]),
-            MarketDataCore(market_settings.core),
-        )
+        durable = durable_cores(settings)
+        matching_core, risk_core = durable.matching, durable.risk
+        cores: tuple[Core, ...] = (*durable, MarketDataCore(market_settings.core))
         gateway_registry = self._registries["gateway"]
         register_process_metrics(gateway_registry)
         self.host = EmbeddedHost(

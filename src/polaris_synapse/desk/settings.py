@@ -156,6 +156,10 @@ class AgentSection(_Section):
     interval_seconds: int = Field(default=60, ge=5, le=86_400)
     confidence_ppm_min: int = Field(default=600_000, ge=0, le=1_000_000)
     position_ppm_of_equity_max: int = Field(default=100_000, ge=0, le=1_000_000)
+    candle_seconds: int = Field(default=60, ge=1, le=3_600)
+    cooldown_seconds: int = Field(default=180, ge=0, le=86_400)
+    horizon_seconds: int = Field(default=900, ge=60, le=86_400)
+    slippage_ppm_max: int = Field(default=500, ge=0, le=100_000)
 
 
 class ComplianceSection(_Section):
@@ -325,7 +329,7 @@ class DeskSettings(BaseSettings):
                 f"the agent {self.agent.name} trades the account {self.agent.account}, which does not exist"
             )
         if self.feed.mode is FeedMode.REPLAY and not self.feed.recordings:
-            problems.append("feed.mode is replay, but feed.recordings names no file")
+            problems.append("feed.mode is replay, but feed.recordings names no file (polaris up: --recording FILE)")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
             problems.append(
                 f"JWT_SECRET is shorter than {JWT_SECRET_BYTES_MIN} bytes; make one with: openssl rand -hex 32"

@@ -171,20 +171,20 @@ def test_atr_worked_by_hand() -> None:
 @given(believable)
 def test_volatility_agrees_with_floats(values: list[int]) -> None:
     """Per minute within two parts per billion; a day's is that times the root of 1440, within two parts per million."""
-    volatility = Volatility.standard()
+    volatility = Volatility.standard(60)
     for value in values:
         volatility.push(value)
     returns = [(after - before) / before for before, after in pairwise(values)][-15:]
     expected = math.sqrt(sum(r * r for r in returns) / 15)
-    assert volatility.per_minute_ppb is not None
+    assert volatility.per_candle_ppb is not None
     assert volatility.per_day_ppm is not None
-    assert abs(volatility.per_minute_ppb - expected * PPB) <= 2
+    assert abs(volatility.per_candle_ppb - expected * PPB) <= 2
     assert abs(volatility.per_day_ppm - expected * math.sqrt(1440) * PPM) <= 2
 
 
 def test_regime_compares_a_market_with_itself() -> None:
     """The same moves as ever are normal, tiny ones calm, large ones turbulent, and short history is no history."""
-    base = Volatility.standard()
+    base = Volatility.standard(60)
     price = 1_000_000
     seen = []
     for minutes, move in ((40, 1_000), (200, 1_000), (16, 10), (16, 20_000)):

@@ -60,7 +60,7 @@ def test_a_short_hole_is_filled_flat_and_a_long_one_starts_anew() -> None:
     assert market.indicators.candles == 4
     assert market.indicators.momentum.closes.values == [200, 200, 200, 200]
     market.fold(summary(START + 9 * MINUTE, 130))
-    assert (market.indicators.candles, market.restarted) == (0, "4 minutes without data")
+    assert (market.indicators.candles, market.restarted) == (0, "4 candles without data")
 
 
 def test_another_feed_is_another_market() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from polaris_synapse.agents.core.accounts import ACCOUNTS_MAX, AccountBook
 from polaris_synapse.agents.core.decide import Brief, Outcome, decide
 from polaris_synapse.agents.core.flow import NANOSECONDS
-from polaris_synapse.agents.core.market import Market
+from polaris_synapse.agents.core.market import CANDLE_SECONDS, Market, market_key
 from polaris_synapse.agents.core.scoring import give_up, score_due
 from polaris_synapse.agents.core.sizing import Means
 from polaris_synapse.agents.core.state import (
@@ -98,13 +98,15 @@ class AgentsCore:
         return NOTHING
 
     def _market_summary(self, message: m.MarketSummary) -> Sequence[Message]:
-        state = self._state
-        market = state.markets.get(message.symbol)
-        if market is None:
-            if message.symbol not in state.instruments:
-                return NOTHING
-            market = state.markets[message.symbol] = Market.of(message.symbol)
-        market.fold(message)
+        state, symbol = self._state, message.symbol
+        if symbol not in state.instruments:
+            return NOTHING
+        for seconds in state.candle_lengths:
+            key = market_key(symbol, seconds)
+            market = state.markets.get(key)
+            if market is None:
+                market = state.markets[key] = Market.of(symbol, seconds)
+            market.fold(message)
         return NOTHING
 
     def _balance_changed(self, message: m.BalanceChanged) -> Sequence[Message]:
@@ -149,7 +151,16 @@ class AgentsCore:
         if agent is None:
             agent = state.agents[settings.agent] = Agent(settings=settings)
         agent.take_settings(settings, state.clock_ns)
+        self._measure_what_agents_use()
         return (self._standing(agent), self._answer(message))
+
+    def _measure_what_agents_use(self) -> None:
+        """Keep candles of the lengths that some agent measures, and forget the others."""
+        state = self._state
+        state.candle_lengths = tuple(sorted({agent.settings.candle_seconds for agent in state.agents.values()}))
+        for key, market in list(state.markets.items()):
+            if market.candle_seconds not in state.candle_lengths:
+                del state.markets[key]
 
     def _control(self, message: m.AgentControl) -> Sequence[Message]:
         agent = self._state.agents.get(message.agent)
@@ -251,7 +262,8 @@ class AgentsCore:
             Brief(
                 decision_id=decision_id,
                 settings=settings,
-                market=state.markets.get(symbol) or Market.of(symbol),
+                market=state.markets.get(market_key(symbol, settings.candle_seconds))
+                or Market.of(symbol, settings.candle_seconds),
                 instrument=state.instruments[symbol],
                 valuation=self._valuation,
                 mandate=mandate,
@@ -405,7 +417,9 @@ class AgentsCore:
         agent = state.agents.get(record.agent)
         rates = agent.rates(record.symbol) if agent is not None and record.symbol in agent.schedules else {}
         instrument = state.instruments[record.symbol]
-        scored = score_due(tracked, state.markets.get(record.symbol), instrument, rates, state.clock_ns)
+        seconds = agent.settings.candle_seconds if agent is not None else CANDLE_SECONDS
+        market = state.markets.get(market_key(record.symbol, seconds))
+        scored = score_due(tracked, market, instrument, rates, state.clock_ns)
         return [scored] if scored is not None else []
 
     def _tracked_in_order(self) -> list[Tracked]:

@@ -85,7 +85,7 @@ def cite(fact: Fact) -> str:
 
 def add_market_facts(sheet: FactSheet, reading: Reading, instrument: Instrument) -> None:
     """What was measured."""
-    summary, candles = f"{reading.source}/market summary", f"{reading.source}/one-minute candles"
+    summary, candles = f"{reading.source}/market summary", f"{reading.source}/candles of {reading.candle_seconds} s"
     now, closed = reading.time_ns, reading.candle_time_ns
     sheet.price("bid", 2 * reading.bid_ticks, instrument, summary, now)
     sheet.price("ask", 2 * reading.ask_ticks, instrument, summary, now)

@@ -1,4 +1,4 @@
-"""One market as an analyst sees it: one-minute candles made from summaries, and the indicators over them.
+"""One market as an analyst sees it: candles of one length made from summaries, and the indicators over them.
 
 Only closed candles reach an indicator, so nothing is decided on the candle that is still being made. Candles are of the
 mid, in half ticks: a thin market has a mid in every second, but not a trade.
@@ -16,9 +16,10 @@ from polaris_synapse.agents.core.indicators import Atr, Bollinger, Macd, Rsi
 from polaris_synapse.agents.core.volatility import Momentum, Volatility
 from polaris_synapse.domain.messages import MarketSummary
 
-MINUTE_NS: Final = 60 * NANOSECONDS
-#: A hole of up to this many minutes is filled with flat candles; after a longer one the indicators begin anew.
-FILLED_MINUTES_MAX: Final = 3
+#: The usual length of a candle.
+CANDLE_SECONDS: Final = 60
+#: A hole of up to this many candles is filled with flat ones; after a longer one the indicators begin anew.
+FILLED_CANDLES_MAX: Final = 3
 
 BOLLINGER_CANDLES: Final = 20
 RSI_CANDLES: Final = 14
@@ -35,9 +36,12 @@ CANDLES_ENOUGH: Final = 60
 
 
 class Bar(Struct):
-    """A one-minute candle of the mid, in half ticks, with what takers traded. ``vwap_micro`` in micro half ticks."""
+    """A candle of the mid, in half ticks, with what takers traded. ``number`` counts candles since 1970.
 
-    minute: int
+    ``vwap_micro`` is in micro half ticks.
+    """
+
+    number: int
     open: int
     high: int
     low: int
@@ -68,14 +72,14 @@ class BarIndicators(Struct):
     candles: int = 0
 
     @classmethod
-    def standard(cls) -> BarIndicators:
+    def standard(cls, candle_seconds: int) -> BarIndicators:
         """With the periods above and no history."""
         return cls(
             macd=Macd.standard(),
             rsi=Rsi.over(RSI_CANDLES),
             bollinger=Bollinger.over(BOLLINGER_CANDLES),
             atr=Atr.over(ATR_CANDLES),
-            volatility=Volatility.standard(),
+            volatility=Volatility.standard(candle_seconds),
             momentum=Momentum.over(MOMENTUM_CANDLES),
             vwap=Vwap(size=VWAP_CANDLES),
         )
@@ -96,6 +100,7 @@ class Market(Struct):
     """The state of one market. ``summary`` is the last one received; ``time_ns`` of the last that could be used."""
 
     symbol: str
+    candle_seconds: int
     indicators: BarIndicators
     flow_short: FlowWindow
     flow_long: FlowWindow
@@ -104,17 +109,18 @@ class Market(Struct):
     healthy: bool = False
     time_ns: int = 0
     bar: Bar | None = None
-    closed_minute: int = 0
+    closed_number: int = 0
     closed_half_ticks: int = 0
     #: What broke the history last, in words, for an agent that has to say why it has none.
     restarted: str = ""
 
     @classmethod
-    def of(cls, symbol: str) -> Market:
+    def of(cls, symbol: str, candle_seconds: int = CANDLE_SECONDS) -> Market:
         """A market nobody has seen yet."""
         return cls(
             symbol=symbol,
-            indicators=BarIndicators.standard(),
+            candle_seconds=candle_seconds,
+            indicators=BarIndicators.standard(candle_seconds),
             flow_short=FlowWindow(seconds=FLOW_SHORT_SECONDS),
             flow_long=FlowWindow(seconds=FLOW_LONG_SECONDS),
             pressure=BookPressure.over(BOOK_SUMMARIES),
@@ -134,11 +140,11 @@ class Market(Struct):
         half_ticks = summary.bid_ticks + summary.ask_ticks
         lots = summary.bought_lots + summary.sold_lots
         trade_half_ticks = 2 * summary.last_ticks if 0 < summary.last_ticks <= PRICE_TICKS_MAX else half_ticks
-        minute = summary.time_ns // MINUTE_NS
-        if self.bar is None and minute > self.closed_minute:
-            self._open(minute, half_ticks)
+        number = self._number(summary.time_ns)
+        if self.bar is None and number > self.closed_number:
+            self._open(number, half_ticks)
         # A summary that is late for a candle that has closed must not change it; it still is news about the flow.
-        if self.bar is not None and minute == self.bar.minute:
+        if self.bar is not None and number == self.bar.number:
             self.bar.add(half_ticks, trade_half_ticks, lots)
         for window in (self.flow_short, self.flow_long):
             window.push(summary.time_ns, summary.bought_lots, summary.sold_lots, summary.trades)
@@ -146,31 +152,44 @@ class Market(Struct):
         self.time_ns = max(self.time_ns, summary.time_ns)
 
     def close_bar(self, time_ns: int) -> None:
-        """Close the candle in the making if its minute is over at ``time_ns``."""
+        """Close the candle in the making if its time is over at ``time_ns``."""
         bar = self.bar
-        if bar is not None and time_ns // MINUTE_NS > bar.minute:
+        if bar is not None and self._number(time_ns) > bar.number:
             self.indicators.push(bar)
-            self.closed_minute, self.closed_half_ticks = bar.minute, bar.close
+            self.closed_number, self.closed_half_ticks = bar.number, bar.close
             self.bar = None
 
-    def _open(self, minute: int, half_ticks: int) -> None:
-        missing = minute - self.closed_minute - 1
-        if self.closed_minute and missing > FILLED_MINUTES_MAX:
-            self._restart(f"{missing} minutes without data")
-        elif self.closed_minute:
+    @property
+    def closed_time_ns(self) -> int:
+        """When the last closed candle ended."""
+        return (self.closed_number + 1) * self.candle_seconds * NANOSECONDS
+
+    def _number(self, time_ns: int) -> int:
+        return time_ns // (self.candle_seconds * NANOSECONDS)
+
+    def _open(self, number: int, half_ticks: int) -> None:
+        missing = number - self.closed_number - 1
+        if self.closed_number and missing > FILLED_CANDLES_MAX:
+            self._restart(f"{missing} candles without data")
+        elif self.closed_number:
             flat = self.closed_half_ticks
-            for absent in range(self.closed_minute + 1, minute):
-                self.indicators.push(Bar(minute=absent, open=flat, high=flat, low=flat, close=flat))
-        self.bar = Bar(minute=minute, open=half_ticks, high=half_ticks, low=half_ticks, close=half_ticks)
+            for absent in range(self.closed_number + 1, number):
+                self.indicators.push(Bar(number=absent, open=flat, high=flat, low=flat, close=flat))
+        self.bar = Bar(number=number, open=half_ticks, high=half_ticks, low=half_ticks, close=half_ticks)
 
     def _restart(self, why: str) -> None:
-        self.indicators = BarIndicators.standard()
+        self.indicators = BarIndicators.standard(self.candle_seconds)
         self.flow_short = FlowWindow(seconds=FLOW_SHORT_SECONDS)
         self.flow_long = FlowWindow(seconds=FLOW_LONG_SECONDS)
         self.pressure = BookPressure.over(BOOK_SUMMARIES)
         self.bar = None
-        self.closed_minute = self.closed_half_ticks = 0
+        self.closed_number = self.closed_half_ticks = 0
         self.restarted = why
+
+
+def market_key(symbol: str, candle_seconds: int) -> str:
+    """The name of a symbol's market measured in candles of one length."""
+    return f"{symbol}/{candle_seconds}"
 
 
 def is_usable(summary: MarketSummary) -> bool:

@@ -58,10 +58,11 @@ WEIGHTS: Final[dict[Regime, dict[Signal, int]]] = {
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """Everything measured for one decision. Prices in half ticks, rates in ppm, returns over minutes in ppb."""
+    """Everything measured for one decision. Prices in half ticks, rates in ppm, returns over candles in ppb."""
 
     source: str
     time_ns: int
+    candle_seconds: int
     candle_time_ns: int
     candles: int
     bid_ticks: int
@@ -128,19 +129,20 @@ def _measure(market: Market) -> Reading | None:
     close = market.closed_half_ticks
     rsi, atr = indicators.rsi.value, indicators.atr.value
     position, momentum = indicators.bollinger.position(close), indicators.momentum.value_ppb(close)
-    per_minute, per_day = indicators.volatility.per_minute_ppb, indicators.volatility.per_day_ppm
+    per_candle, per_day = indicators.volatility.per_candle_ppb, indicators.volatility.per_day_ppm
     book = market.pressure.imbalance_ppm
     if summary is None or rsi is None or atr is None or position is None or momentum is None:
         return None
-    if per_minute is None or per_day is None or book is None:
+    if per_candle is None or per_day is None or book is None:
         return None
     half_ticks = summary.bid_ticks + summary.ask_ticks
-    # A momentum over n minutes has a standard deviation of sqrt(n) times that of one.
-    usual_move = isqrt(per_minute * per_minute * MOMENTUM_CANDLES)
+    # A momentum over n candles has a standard deviation of sqrt(n) times that of one.
+    usual_move = isqrt(per_candle * per_candle * MOMENTUM_CANDLES)
     return Reading(
         source=summary.source,
         time_ns=summary.time_ns,
-        candle_time_ns=(market.closed_minute + 1) * 60 * NANOSECONDS,
+        candle_seconds=market.candle_seconds,
+        candle_time_ns=market.closed_time_ns,
         candles=indicators.candles,
         bid_ticks=summary.bid_ticks,
         ask_ticks=summary.ask_ticks,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from polaris_synapse.agents.core.accounts import AccountBook
 from polaris_synapse.agents.core.flow import NANOSECONDS
-from polaris_synapse.agents.core.market import Market
+from polaris_synapse.agents.core.market import CANDLE_SECONDS, Market
 from polaris_synapse.agents.core.scoring import HitRate
 from polaris_synapse.agents.core.tracking import Tracked
 from polaris_synapse.domain.instruments import Instrument
@@ -119,6 +119,7 @@ class AgentsState(Struct):
     standings_due_ns: int = 0
     instruments: dict[str, Instrument] = {}
     markets: dict[str, Market] = {}
+    candle_lengths: tuple[int, ...] = (CANDLE_SECONDS,)
     accounts: dict[str, AccountBook] = {}
     mandates: dict[str, dict[str, Mandate]] = {}
     agents: dict[str, Agent] = {}
@@ -134,6 +135,7 @@ def settings_problem(settings: AgentSettings) -> str:
         ("cooldown_seconds", settings.cooldown_seconds, 0, 86_400),
         ("horizon_seconds", settings.horizon_seconds, 60, 86_400),
         ("slippage_ppm_max", settings.slippage_ppm_max, 0, 100_000),
+        ("candle_seconds", settings.candle_seconds, 1, 3_600),
     )
     for name, value, least, most in ranges:
         if not least <= value <= most:

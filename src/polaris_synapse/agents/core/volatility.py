@@ -1,4 +1,4 @@
-"""Volatility, its regime and momentum, from the closing prices of one-minute candles."""
+"""Volatility, its regime and momentum, from the closing prices of candles."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from polaris_synapse.agents.core.indicators import Window
 
 RECENT_RETURNS: Final = 15
 HISTORY_RETURNS: Final = 240
-#: Fewer minutes than this are no history to compare with.
+#: Fewer candles than this are no history to compare with.
 HISTORY_RETURNS_MIN: Final = 60
-MINUTES_A_DAY: Final = 1440
+SECONDS_A_DAY: Final = 86_400
 
 #: Recent volatility relative to history, in ppm, below which a market is calm and above which it is turbulent.
 CALM_BELOW_PPM: Final = 700_000
@@ -31,16 +31,21 @@ class Regime(StrEnum):
 
 
 class Volatility(Struct):
-    """Realised volatility: the root of the mean squared return of the last minutes, without a mean taken off."""
+    """Realised volatility: the root of the mean squared return of the last candles, without a mean taken off."""
 
     recent: Window
     history: Window
+    candle_seconds: int
     last: int = 0
 
     @classmethod
-    def standard(cls) -> Volatility:
-        """Over 15 minutes, against 240."""
-        return cls(recent=Window(size=RECENT_RETURNS), history=Window(size=HISTORY_RETURNS))
+    def standard(cls, candle_seconds: int) -> Volatility:
+        """Over 15 candles, against 240."""
+        return cls(
+            recent=Window(size=RECENT_RETURNS),
+            history=Window(size=HISTORY_RETURNS),
+            candle_seconds=candle_seconds,
+        )
 
     def push(self, half_ticks: int) -> None:
         """Add a closing price."""
@@ -51,8 +56,8 @@ class Volatility(Struct):
         self.last = half_ticks
 
     @property
-    def per_minute_ppb(self) -> int | None:
-        """Of the last 15 returns, in parts per billion a minute; None until there are 15."""
+    def per_candle_ppb(self) -> int | None:
+        """Of the last 15 returns, in parts per billion a candle; None until there are 15."""
         return root_of_mean(self.recent.squares, self.recent.count) if self.recent.is_full else None
 
     @property
@@ -60,13 +65,13 @@ class Volatility(Struct):
         """The same scaled to a day by the square root of time, in parts per million; rounded down."""
         if not self.recent.is_full:
             return None
-        return isqrt(self.recent.squares * MINUTES_A_DAY // self.recent.count) * PPM // PPB
+        return isqrt(self.recent.squares * SECONDS_A_DAY // (self.recent.count * self.candle_seconds)) * PPM // PPB
 
     @property
     def ratio_ppm(self) -> int | None:
         """Recent over historic volatility; None where history is too short or the market never moved."""
         usual = root_of_mean(self.history.squares, self.history.count)
-        recent = self.per_minute_ppb
+        recent = self.per_candle_ppb
         if recent is None or not usual or self.history.count < HISTORY_RETURNS_MIN:
             return None
         return divide_rounding(recent * PPM, usual)
@@ -89,7 +94,7 @@ class Momentum(Struct):
 
     @classmethod
     def over(cls, candles: int) -> Momentum:
-        """The return over ``candles`` minutes."""
+        """The return over ``candles`` candles."""
         return cls(closes=Window(size=candles + 1))
 
     def push(self, half_ticks: int) -> None:

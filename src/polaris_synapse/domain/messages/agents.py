@@ -14,6 +14,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``cooldown_seconds``: how long after an order the agent leaves a symbol alone. ``horizon_seconds``: how far ahead a
     view looks, and so when it is scored. ``slippage_ppm_max``: how much worse than the touch an order may fill.
+    ``candle_seconds``: the length of the candles it measures; a first view takes twenty of them.
     """
 
     agent: str
@@ -26,6 +27,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cooldown_seconds: int = 180
     horizon_seconds: int = 900
     slippage_ppm_max: int = 500
+    candle_seconds: int = 60
 
 
 class SetAgents(Command, frozen=True, kw_only=True, gc=False):

@@ -1,0 +1,1 @@
+"""Talking to the desk in plain words, without any model: what was meant, what would happen, and only then doing it."""

@@ -25,8 +25,8 @@ _LEANING: Final = {
 _CLAUSES: Final = {
     Signal.TREND: ("the gap between the fast and the slow average is", "gap between fast and slow average", ""),
     Signal.REVERSION: ("the last close lies", "distance from the mean", "from its mean"),
-    Signal.FLOW: ("takers leaned by", "taker flow of the last minute", "to buying"),
-    Signal.BOOK: ("the resting book leans by", "lean of the book", "to the bids"),
+    Signal.FLOW: ("takers leaned by", "taker flow of the last minute", "(plus: buying)"),
+    Signal.BOOK: ("the resting book leans by", "lean of the book", "(plus: to the bids)"),
 }
 
 

@@ -208,9 +208,9 @@ class Stream:
 
 
 def mark_of(desk: DeskProcess, symbol: str = "BTCUSDT") -> Decimal:
-    """The price that decisions use now."""
+    """The price that decisions use now; 0 where there is none."""
     marks = decoded(desk.request("market_data", "GET", "/marks", headers={}))["marks"]
-    return next(Decimal(mark["mark"]) for mark in marks if mark["symbol"] == symbol)
+    return next((Decimal(mark["mark"] or 0) for mark in marks if mark["symbol"] == symbol), Decimal(0))
 
 
 def price_near(desk: DeskProcess, percent: str, symbol: str = "BTCUSDT") -> str:

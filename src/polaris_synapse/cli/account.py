@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Look", epilog="Example:  polaris pnl --json")(pnl)
     app.command(
         rich_help_panel="Operate",
-        epilog="Examples:  polaris funds 5000 USDT  |  polaris funds -- -0.5 BTC --account main",
+        epilog="Examples:  polaris funds 5000 USDT  |  polaris funds --account main -- -0.5 BTC",
     )(funds)
 
 
@@ -113,5 +113,8 @@ def funds(
     answer = connect().post("gateway", "/funds", body)
     if json_output:
         print_json(answer)
+        return
+    if answer["duplicate"]:
+        console().print(f"Nothing was moved: the reference {answer['reference']} had its effect before.")
         return
     console().print(f"Moved {amount} {asset.upper()} on account {account}.")

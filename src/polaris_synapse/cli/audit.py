@@ -37,14 +37,22 @@ def show(
         ),
         empty="The audit log is empty.",
         right=("#",),
+        long=("subject", "detail"),
     )
 
 
-@audit_app.command(epilog="Examples:  polaris audit verify  |  polaris audit verify --file audit.jsonl")
+@audit_app.command(epilog="Examples:  polaris audit verify  |  polaris audit verify --file audit/")
 def verify(
-    file: Annotated[Path | None, typer.Option(help="An exported log (JSON lines) instead of the desk's.")] = None,
-    checkpoints: Annotated[Path | None, typer.Option(help="With --file: the signed checkpoints.")] = None,
-    public_key: Annotated[Path | None, typer.Option(help="With --file: the key that signs checkpoints.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A log in JSON lines, or the folder of its days, instead of the desk's record.", exists=True),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="With --file: the signed checkpoints.", exists=True, dir_okay=False)
+    ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="With --file: the key that signs checkpoints.", exists=True, dir_okay=False)
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Prove that nothing in the audit log was changed, removed or cut off."""
@@ -52,8 +60,12 @@ def verify(
         report = connect().get("compliance", "/audit/verify")
     else:
         from polaris_synapse.compliance.audit import verify_file
+        from polaris_synapse.compliance.checkpoints import CheckpointError
 
-        report = verify_file(file, checkpoints, public_key)
+        try:
+            report = verify_file(file, checkpoints, public_key)
+        except (CheckpointError, OSError) as error:
+            raise CommandError(f"{error}.", exit_code=2) from None
     if json_output:
         print_json(report)
     else:

@@ -11,6 +11,15 @@ import msgspec
 from polaris_synapse.desk.place import DeskPlace, default_data_directory, read_place
 
 _TIMEOUT_SECONDS = 10.0
+#: What to type next, by the name of the refusal.
+_HINTS = {
+    "ACCOUNT_NOT_FOUND": "See which accounts there are: polaris balances",
+    "CIRCUIT_BREAKER": "See what tripped, and why: polaris breaker",
+    "DECISION_NOT_FOUND": "See which there are: polaris decisions",
+    "KILL_SWITCH": "See who is stopped: polaris status. A person lets trading go on: polaris resume",
+    "ORDER_NOT_FOUND": "See which there are: polaris orders --all",
+    "SYMBOL_NOT_FOUND": "See what can be traded: polaris instruments",
+}
 
 
 class CommandError(Exception):
@@ -103,4 +112,5 @@ def _decoded(status: int, content: bytes) -> Any:
     if not isinstance(body, dict) or "reason" not in body:
         raise CommandError(f"The desk answered HTTP {status}.")
     detail = body.get("detail") or body.get("message", "")
-    raise CommandError(f"{body['reason']} ({body['code']}): {detail}")
+    hint = _HINTS.get(body["reason"], "")
+    raise CommandError(f"{body['reason']} ({body['code']}): {detail}", hint=hint)

@@ -27,6 +27,8 @@ def decisions(
     if json_output:
         print_json(answer)
         return
+    from polaris_synapse.domain.reasons import Reason
+
     print_table(
         "Decisions",
         ["id", "time", "agent", "symbol", "view", "confidence", "action", "reason"],
@@ -39,7 +41,7 @@ def decisions(
                 side_text(row["view"]) if row["view"] != "HOLD" else "HOLD",
                 f"{row.get('confidence_ppm', 0) / 10_000:.0f} %",
                 row["action"],
-                "" if row.get("reason") in (None, "NONE") else row["reason"],
+                Reason(row["reason"]).name if row.get("reason") else "",
             ]
             for row in rows_of(answer, "decisions")
         ),
@@ -63,7 +65,8 @@ def why(
     if json_output:
         print_json(answer)
         return
-    console().print(answer["explanation"], markup=False)
+    # Its columns are aligned; a line that is too long is for the terminal to break.
+    console().print(answer["explanation"], markup=False, soft_wrap=True)
 
 
 def analyse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,14 +75,18 @@ def up(
     except ConfigurationError as error:
         raise CommandError(str(error), exit_code=2) from None
     except OSError as error:
-        raise CommandError(f"The desk cannot start: {error.strerror or error}.", exit_code=2) from None
+        hint = "Take other ports with: polaris up --free-ports" if error.errno == errno.EADDRINUSE else ""
+        raise CommandError(f"The desk cannot start: {error.strerror or error}.", exit_code=2, hint=hint) from None
     if not quiet:
         out.print("The desk has stopped.")
 
 
 def _print_ready(desk: ReadyDesk, seconds: float) -> None:
     out = console()
-    out.print(f"[bold {GOOD}]The desk is ready[/] after {seconds:.1f} s.")
+    if desk.problem:
+        out.print(f"[bold {BAD}]The desk is up, but cannot take orders yet[/] after {seconds:.1f} s: {desk.problem}")
+    else:
+        out.print(f"[bold {GOOD}]The desk is ready[/] after {seconds:.1f} s.")
     out.print(f"  Market data   {desk.feed_sentence}")
     out.print("  Trading       on paper: every fill is simulated and says how it was made")
     out.print(f"  Journal       {desk.directory} ({desk.recovery_sentence})")
@@ -92,7 +97,7 @@ def _print_ready(desk: ReadyDesk, seconds: float) -> None:
         ("polaris status", "is everything well?"),
         ("polaris book BTCUSDT", "the order book, drawn"),
         ("polaris order buy 0.01 BTCUSDT", "a market order, on paper"),
-        ("polaris why latest", "what the analyst thinks, with its facts"),
+        ("polaris why latest", "the analyst's view and its facts"),
         ("polaris halt", "stop all trading at once"),
     ):
         out.print(f"  {desk.command_prefix}{command:<34}[{QUIET}]{meaning}[/]")
@@ -103,6 +108,10 @@ def status(json_output: JsonOption = False) -> None:
     """Say whether every service is well, and where the desk stands."""
     desk = connect()
     services = [_service_state(desk, service) for service in _SERVICES]
+    if not json_output and all("connection" in service["failing"] for service in services):
+        raise CommandError(
+            f"No desk answers at {desk.place.url('gateway')}.", exit_code=3, hint="Start one with: polaris up"
+        )
     try:
         summary = desk.get("gateway", "/status")
     except CommandError as error:
@@ -130,12 +139,13 @@ def _print_summary(summary: dict[str, Any]) -> None:
         state = "" if row["healthy"] else f"  [{BAD}]not usable[/]"
         out.print(f"  {row['symbol']:<24}{grouped(row['mark_price']):>14}{state}")
     for scope, reason in summary.get("tripped_breakers", {}).items():
-        out.print(
-            f"  The circuit breaker {scope} has tripped ({reason}); close it with: polaris breaker reset", style=BAD
-        )
+        option = "" if scope == "*" else f" --scope {scope}"
+        out.print(f"  The circuit breaker {scope} has tripped ({reason}); close it with:", style=BAD)
+        out.print(f"    polaris breaker reset{option}")
     for account, level in summary.get("kill_levels", {}).items():
         who = "every account" if account == "*" else f"account {account}"
-        out.print(f"  Trading is stopped for {who} ({level}); go on with: polaris resume", style=BAD)
+        option = "" if account == "*" else f" --account {account}"
+        out.print(f"  Trading is stopped for {who} ({level}); go on with: polaris resume{option}", style=BAD)
     if "problem" in summary:
         out.print(f"  {summary['problem']}", style=BAD)
 

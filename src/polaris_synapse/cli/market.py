@@ -1,4 +1,4 @@
-"""Commands about the market: book and candles."""
+"""Commands about the market: instruments, book and candles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from polaris_synapse.cli.connection import connect
-from polaris_synapse.cli.output import BAD, GOOD, QUIET, JsonOption, clock_text, console, grouped, print_json, rows_of
+from polaris_synapse.cli.output import (
+    BAD,
+    GOOD,
+    QUIET,
+    JsonOption,
+    clock_text,
+    console,
+    grouped,
+    print_json,
+    print_table,
+    rows_of,
+)
 
 Symbol = Annotated[str, typer.Argument(help="The instrument, such as BTCUSDT.")]
 
@@ -16,7 +27,35 @@ Symbol = Annotated[str, typer.Argument(help="The instrument, such as BTCUSDT.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Look", epilog="Examples:  polaris book BTCUSDT  |  polaris book ETHUSDT --watch")(book)
+    app.command(rich_help_panel="Look", epilog="Example:  polaris instruments --json")(instruments)
     app.command(rich_help_panel="Look", epilog="Example:  polaris candles BTCUSDT --interval 1m --limit 80")(candles)
+
+
+def instruments(json_output: JsonOption = False) -> None:
+    """List what can be traded, where, in which steps and at which cost."""
+    answer = connect().get("gateway", "/instruments")
+    if json_output:
+        print_json(answer)
+        return
+    print_table(
+        "Instruments",
+        ["symbol", "venue", "status", "tick", "lot", "smallest order", "fee", "mark"],
+        (
+            [
+                row["symbol"],
+                row["venue"],
+                row["status"],
+                row["tick_size"],
+                row["lot_size"],
+                f"{row['min_notional']} {row['quote']}",
+                f"{Decimal(row['taker_fee_ppm']) / 10_000:f} %",
+                grouped(row["mark_price"]) if row.get("mark_price") else "no price",
+            ]
+            for row in rows_of(answer, "instruments")
+        ),
+        empty="There are no instruments.",
+        right=("tick", "lot", "smallest order", "fee", "mark"),
+    )
 
 
 def book(
@@ -54,12 +93,13 @@ def _draw_book(answer: dict[str, Any]) -> str:
     asks = [(level[0], Decimal(level[1])) for level in answer["asks"]]
     bids = [(level[0], Decimal(level[1])) for level in answer["bids"]]
     widest = max((quantity for _, quantity in asks + bids), default=Decimal(1)) or Decimal(1)
+    places = max((len(format(quantity, "f").partition(".")[2]) for _, quantity in asks + bids), default=0)
     state = "healthy" if answer.get("healthy", True) else f"[{BAD}]not usable: {answer.get('cause', '')}[/]"
     lines = [f"[bold]{answer['symbol']}[/]  [{QUIET}]{answer.get('source', '')}, {state}[/]"]
     for colour, levels in ((BAD, list(reversed(asks))), (GOOD, bids)):
         for price, quantity in levels:
             share = bar(float(quantity / widest), 30)
-            lines.append(f"{grouped(price):>14}  {quantity:>14f}  [{colour}]{share}[/]")
+            lines.append(f"{grouped(price):>14}  {quantity:>14.{places}f}  [{colour}]{share}[/]")
         if colour == BAD and asks and bids:
             spread = Decimal(asks[0][0]) - Decimal(bids[0][0])
             lines.append(f"[{QUIET}]{'spread ' + format(spread, 'f'):>14}[/]")

@@ -221,28 +221,36 @@ def orders(
     if json_output:
         print_json(answer)
         return
+    rows = rows_of(answer, "orders")
+    cells = {
+        "id": [row["order_id"] for row in rows],
+        "time": [clock_text(row["created_time_ns"]) for row in rows],
+        "account": [row["account"] for row in rows],
+        "symbol": [row["symbol"] for row in rows],
+        "side": [side_text(row["side"]) for row in rows],
+        "type": [row["type"] for row in rows],
+        "price": [row.get("price") or row.get("stop_price") or _trail(row) for row in rows],
+        "quantity": [row.get("quantity") for row in rows],
+        "filled": [row.get("filled_quantity") for row in rows],
+        "state": [row["state"] for row in rows],
+        "reason": ["" if row.get("reason") in (None, "NONE") else row["reason"] for row in rows],
+    }
+    if not everything:
+        del cells["reason"]
     print_table(
         "Orders" if everything else "Open orders",
-        ["id", "time", "account", "symbol", "side", "type", "price", "quantity", "filled", "state", "reason"],
-        (
-            [
-                row["order_id"],
-                clock_text(row["created_time_ns"]),
-                row["account"],
-                row["symbol"],
-                side_text(row["side"]),
-                row["type"],
-                row.get("price") or row.get("stop_price"),
-                row.get("quantity"),
-                row.get("filled_quantity"),
-                row["state"],
-                "" if row.get("reason") in (None, "NONE") else row["reason"],
-            ]
-            for row in rows_of(answer, "orders")
-        ),
+        list(cells),
+        zip(*cells.values(), strict=True),
         empty="There are no open orders." if not everything else "There are no orders yet.",
         right=("id", "price", "quantity", "filled"),
     )
+
+
+def _trail(row: dict[str, Any]) -> str:
+    """How far a trailing stop stays behind the market."""
+    if row.get("trailing_offset"):
+        return f"±{row['trailing_offset']}"
+    return f"±{row['trailing_offset_bps']} bps" if row.get("trailing_offset_bps") else ""
 
 
 def fills(

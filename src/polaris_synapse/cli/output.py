@@ -10,9 +10,13 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 #: ``--json`` on every command that reads.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+#: How narrow a column of long text may become.
+_FOLDED_COLUMNS = 24
 
 GOOD, BAD, QUIET, SIMULATED = "green", "red", "dim", "yellow"
 
@@ -28,19 +32,37 @@ def print_json(value: object) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, right: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    right: Sequence[str] = (),
+    long: Sequence[str] = (),
 ) -> None:
-    """A table, or the sentence ``empty`` when it has no row. ``right`` names the right-aligned columns."""
+    """A table, or the sentence ``empty`` when it has no row. ``right`` names the right-aligned columns.
+
+    Only the columns in ``long`` are folded where the table is too wide; the rest stays whole, and a terminal that is
+    narrower still breaks the lines itself.
+    """
     listed = [[_cell(value) for value in row] for row in rows]
     if not listed:
         console().print(empty, style=QUIET)
         return
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    needed = 0
+    for number, column in enumerate(columns):
+        width = max(Text.from_markup(cell).cell_len for cell in (column, *(row[number] for row in listed)))
+        needed += 2 + (min(width, _FOLDED_COLUMNS) if column in long else width)
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in long,
+            overflow="fold",
+        )
     for row in listed:
         table.add_row(*row)
-    console().print(table)
+    Console(highlight=False, width=max(console().width, needed)).print(table)
 
 
 def _cell(value: object) -> str:

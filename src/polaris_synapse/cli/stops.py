@@ -66,6 +66,7 @@ def breaker(
                 for row in rows_of(answer, "tripped")
             ),
             empty="No circuit breaker has tripped.",
+            long=("note",),
         )
         for account in answer.get("stopped_accounts", []):
             console().print(f"Account {account} is stopped for repeating one order.", style=BAD)
@@ -76,6 +77,8 @@ def breaker(
         print_json(answer)
         return
     done = "tripped: no new orders" if action is BreakerAction.TRIP else "closed again"
+    if not answer.get("changed", True):
+        done = "tripped already" if action is BreakerAction.TRIP else "closed already; see: polaris breaker"
     console().print(f"The circuit breaker for {scope} is {done}.")
 
 
@@ -132,7 +135,7 @@ def _print_level(level: int, account: str, cancelled: list[int], left: list[int]
             console().print(f"STILL OPEN after {_READ_BACK_SECONDS} s: {', '.join(map(str, left))}.", style=BAD)
         else:
             console().print("Read back: no order is open.")
-    console().print("Go on with: polaris resume")
+    console().print("Go on with: polaris resume" + ("" if account == "*" else f" --account {account}"))
 
 
 def _open_orders_left(desk: DeskClient, account: str) -> list[int]:

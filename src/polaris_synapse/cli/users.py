@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
     from polaris_synapse.web.authentication import Role
 
+#: A desk looks once a second whether its users and keys were changed from outside.
+_DESK_LOOKS_SECONDS = 1.2
+
 users_app = typer.Typer(help="People and programs that may use the desk.", no_args_is_help=True)
 
 RoleName = Annotated[
@@ -65,6 +68,7 @@ def add(
             store.put_user(user)
     except CredentialError as error:
         raise CommandError(str(error), exit_code=2) from None
+    _let_the_desk_see(data_directory)
     console().print(f"{name} may log in as {role.upper()}.")
 
 
@@ -76,6 +80,7 @@ def remove(name: Annotated[str, typer.Argument(help="The user's name.")], data_d
         if user is None:
             raise CommandError(f"There is no user {name}.")
         store.put_user(msgspec.structs.replace(user, disabled=True))
+    _let_the_desk_see(data_directory)
     console().print(f"{name} may no longer log in.")
 
 
@@ -117,6 +122,7 @@ def key(
         raise CommandError(f"{out} exists; nothing was changed.", exit_code=2) from None
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror}.", exit_code=2) from None
+    _let_the_desk_see(data_directory)
     console().print(f"The key {key_id} is in {out}; only you can read it.")
 
 
@@ -128,6 +134,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's name.")], data_
         if found is None:
             raise CommandError(f"There is no key {key_id}.")
         store.put_key(msgspec.structs.replace(found, revoked=True))
+    _let_the_desk_see(data_directory)
     console().print(f"The key {key_id} is void.")
 
 
@@ -172,7 +179,7 @@ def _credentials(data_directory: Path | None) -> Iterator[SqliteCredentials]:
     from polaris_synapse.desk.loading import ConfigurationError
     from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
 
-    directory = data_directory or Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
+    directory = _directory(data_directory)
     try:
         prepare_directory(directory)
     except ConfigurationError as error:
@@ -183,6 +190,20 @@ def _credentials(data_directory: Path | None) -> Iterator[SqliteCredentials]:
         yield store
     finally:
         store.close()
+
+
+def _let_the_desk_see(data_directory: Path | None) -> None:
+    """Return when a desk that runs knows what was changed, so that the next command is not refused."""
+    import time
+
+    from polaris_synapse.desk.place import read_place
+
+    if read_place(_directory(data_directory)) is not None:
+        time.sleep(_DESK_LOOKS_SECONDS)
+
+
+def _directory(given: Path | None) -> Path:
+    return given or Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
 
 
 def _role(name: str) -> Role:

@@ -1,0 +1,242 @@
+"""Every command of `polaris` against a running desk: for people and as JSON, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.end_to_end.support import (
+    PASSWORD,
+    WIDE_LIMITS,
+    account,
+    fresh_id,
+    polaris,
+    price_near,
+    until,
+    write_config,
+)
+
+from polaris_synapse.testing.desk_process import DeskProcess
+
+AGENT = {"name": "jarvis", "account": "jarvis", "symbols": ["BTCUSDT", "ETHUSDT"], "interval_seconds": 5}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskProcess]:
+    """A desk with something to show: fills, open orders, a decision."""
+    folder = tmp_path_factory.mktemp("command-line")
+    accounts = [account("main"), account("side"), account("jarvis")]
+    config = write_config(folder, accounts=accounts, limits={"*": WIDE_LIMITS}, agent=AGENT)
+    with DeskProcess(folder / "desk", config=str(config)) as desk:
+        buy = {"account": "main", "symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+        desk.json("gateway", "POST", "/orders?wait_ms=3000", buy)
+        desk.json("llm_agents", "POST", "/agents/jarvis/analyse", {"symbol": "BTCUSDT"})
+        until(lambda: desk.json("market_data", "GET", "/candles/BTCUSDT?interval=1s")["candles"], what="a candle")
+        yield desk
+
+
+@pytest.fixture
+def desk(running: DeskProcess) -> Iterator[DeskProcess]:
+    """The desk, open for trading before and after each test."""
+    yield running
+    running.json("risk", "POST", "/circuit-breaker/reset", {"scope": "*"})
+    running.json("risk", "POST", "/kill-switch", {"level": 0, "account": "*"})
+    running.json("gateway", "DELETE", "/orders")
+
+
+def shown(desk: DeskProcess, *arguments: str, given: str = "") -> str:
+    """What a command prints that must succeed."""
+    done = polaris(desk, *arguments, given=given)
+    assert done.returncode == 0, f"{arguments}: {done.stderr or done.stdout}"
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+def as_json(desk: DeskProcess, *arguments: str) -> Any:
+    """What a command prints with --json, which is one document."""
+    return json.loads(shown(desk, *arguments, "--json"))
+
+
+def resting(desk: DeskProcess, name: str = "main") -> int:
+    """The id of a new open order."""
+    order = {"account": name, "symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": "0.1"}
+    order["price"] = price_near(desk, "-3")
+    return int(desk.json("gateway", "POST", "/orders?wait_ms=3000", order)["order"]["order_id"])
+
+
+#: Reads, with a word that a person finds in what they print and a key that a program finds in their JSON.
+READS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "status": (("status",), "ready", "services"),
+    "orders": (("orders",), "WORKING", "orders"),
+    "orders --all": (("orders", "--all", "--symbol", "BTCUSDT"), "FILLED", "orders"),
+    "positions": (("positions",), "BTCUSDT", "positions"),
+    "pnl": (("pnl",), "main", "accounts"),
+    "balances": (("balances", "--account", "main"), "USDT", "balances"),
+    "fills": (("fills",), "simulated", "executions"),
+    "book": (("book", "BTCUSDT"), "spread", "bids"),
+    "candles": (("candles", "btcusdt", "--interval", "1s"), "BTCUSDT", "candles"),
+    "decisions": (("decisions",), "jarvis", "decisions"),
+    "why": (("why", "latest"), "BTCUSDT", "explanation"),
+    "audit show": (("audit", "show"), "actor", "entries"),
+    "audit verify": (("audit", "verify"), "whole", "valid"),
+    "breaker": (("breaker",), "No circuit breaker has tripped", "tripped"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reads_print_for_people_and_as_json(desk: DeskProcess, name: str) -> None:
+    """A read prints something readable, and with --json one document that has what it is about."""
+    arguments, word, key = READS[name]
+    resting(desk)
+    assert word in shown(desk, *arguments)
+    assert key in as_json(desk, *arguments)
+
+
+def test_status_says_what_is_stopped(desk: DeskProcess) -> None:
+    """Status shows a tripped breaker and a raised kill switch, not only that all services are ready."""
+    desk.json("risk", "POST", "/circuit-breaker/activate", {"scope": "symbol:ETHUSDT", "note": "a wild market"})
+    desk.json("risk", "POST", "/kill-switch", {"level": 1, "account": "side"})
+    try:
+        text = shown(desk, "status")
+        assert re.search(r"breaker.*symbol:ETHUSDT", text), text
+        assert re.search(r"Kill switch.*side.*NO_NEW_RISK", text), text
+    finally:
+        desk.json("risk", "POST", "/circuit-breaker/reset", {"scope": "symbol:ETHUSDT"})
+        desk.json("risk", "POST", "/kill-switch", {"level": 0, "account": "side"})
+
+
+def test_order_cancel_and_replace(desk: DeskProcess) -> None:
+    """Orders of all the shapes that the command line offers, previews, changes and cancels."""
+    near, far = price_near(desk, "1"), price_near(desk, "-3")
+    text = shown(desk, "order", "buy", "0.01", "BTCUSDT", "--account", "main")
+    assert "FILLED" in text
+    assert "simulated" in text
+    preview = as_json(desk, "order", "buy", "0.01", "BTCUSDT", "--limit", near, "-a", "main", "--preview")
+    assert preview["enough"] is True
+    spent = as_json(desk, "order", "buy", "ETHUSDT", "--spend", "100", "-a", "main")
+    assert spent["order"]["state"] == "FILLED"
+    for options, state in (
+        (("--limit", far, "--post-only"), "WORKING"),
+        (("--limit", far, "--tif", "day"), "WORKING"),
+        (("--limit", far, "--tif", "GTD", "--expires", "2099-01-01T00:00:00Z"), "WORKING"),
+        (("--stop", price_near(desk, "3")), "ARMED"),
+        (("--take-profit", price_near(desk, "-3")), "ARMED"),
+        (("--trailing", "0.5%"), "ARMED"),
+    ):
+        answer = as_json(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main", *options)
+        assert answer["order"]["state"] == state, options
+    last = answer["order"]["order_id"]
+    assert "CANCELLED" in shown(desk, "cancel", str(last))
+    client_id = fresh_id("cli")
+    shown(desk, "order", "buy", "0.01", "BTCUSDT", "--limit", far, "-a", "main", "--client-id", client_id)
+    again = shown(desk, "order", "buy", "0.01", "BTCUSDT", "--limit", far, "-a", "main", "--client-id", client_id)
+    assert "existed already" in again
+    found = desk.json("gateway", "GET", f"/orders/by-client-id/{client_id}?account=main")["order"]
+    assert "0.02" in shown(desk, "replace", str(found["order_id"]), "--quantity", "0.02")
+    assert "CANCELLED" in shown(desk, "cancel", "--client-id", client_id, "-a", "main")
+    assert len(as_json(desk, "cancel", "--all", "--symbol", "btcusdt", "-a", "main")["order_ids"]) == 5
+
+
+def test_breaker_trips_and_resets(desk: DeskProcess) -> None:
+    """The breaker can be tripped, shown and reset."""
+    assert "tripped" in shown(desk, "breaker", "trip", "--note", "a test")
+    assert "a test" in shown(desk, "breaker")
+    refused = polaris(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main")
+    assert (refused.returncode, refused.stderr.splitlines()[0].split()[0]) == (1, "CIRCUIT_BREAKER")
+    assert as_json(desk, "breaker", "reset")["changed"] is True
+    assert "No circuit breaker" in shown(desk, "breaker")
+
+
+def test_halt_flatten_and_resume(desk: DeskProcess) -> None:
+    """Halt cancels and says what, flatten closes positions, resume lets trading go on."""
+    order_id = resting(desk)
+    text = shown(desk, "halt", "--note", "a test")
+    assert f"Cancelled 1 open orders: {order_id}" in text
+    assert "Read back: no order is open" in text
+    assert polaris(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main").returncode == 1
+    assert "goes on" in shown(desk, "resume")
+    shown(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "side")
+    assert as_json(desk, "flatten", "--account", "side", "--yes")["still_open"] == []
+
+    def flat() -> bool:
+        rows = desk.json("gateway", "GET", "/positions?account=side")["positions"]
+        return all(row["quantity"] == "0" for row in rows)
+
+    assert until(flat, what="a flat account")
+    assert as_json(desk, "resume", "-a", "side")["changed"] is True
+
+
+def test_doctor_examines_the_running_desk(desk: DeskProcess) -> None:
+    """Doctor finds the desk's services ready, without needing a network."""
+    findings = as_json(desk, "doctor", "--offline")
+    verdicts = {finding["subject"]: finding["verdict"] for finding in findings}
+    assert verdicts["gateway"] == verdicts["risk"] == "good"
+    assert "Python" in shown(desk, "doctor", "--offline")
+
+
+def test_funds_move_once(desk: DeskProcess) -> None:
+    """Paper money is paid in and out; the same reference again moves nothing."""
+    reference = fresh_id("cli")
+    assert as_json(desk, "funds", "5000", "USDT", "-a", "side", "--reference", reference)["duplicate"] is False
+    assert as_json(desk, "funds", "5000", "USDT", "-a", "side", "--reference", reference)["duplicate"] is True
+    assert "Moved -0.5 BTC" in shown(desk, "funds", "-a", "side", "--", "-0.5", "BTC")
+
+
+def test_users_and_keys(desk: DeskProcess, tmp_path: Path) -> None:
+    """People and keys are added, listed and removed."""
+    shown(desk, "user", "add", "eve", "--role", "viewer", "--accounts", "main", "--password-stdin", given=PASSWORD)
+    key_file = tmp_path / "bot.key.json"
+    shown(desk, "user", "key", "my-bot", "--accounts", "main", "--out", str(key_file))
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    listed = {row["name"]: row for row in as_json(desk, "user", "list")}
+    assert (listed["eve"]["role"], listed["my-bot"]["kind"]) == ("VIEWER", "key")
+    until(
+        lambda: polaris(desk, "orders", environment={"POLARIS_KEY_FILE": str(key_file)}).returncode == 0,
+        what="the new key",
+    )
+    shown(desk, "user", "revoke", "my-bot")
+    shown(desk, "user", "remove", "eve")
+    listed = {row["name"]: row["state"] for row in as_json(desk, "user", "list")}
+    assert (listed["eve"], listed["my-bot"]) == ("disabled", "revoked")
+
+
+MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
+    "two quantities": (("order", "buy", "1", "2", "BTCUSDT"), 2),
+    "no side": (("order", "hold", "1", "BTCUSDT"), 2),
+    "quantity and amount": (("order", "buy", "1", "BTCUSDT", "--spend", "5"), 2),
+    "no change": (("replace", "1024"), 2),
+    "nothing to cancel": (("cancel",), 2),
+    "unknown option": (("orders", "--colour", "red"), 2),
+    "unknown command": (("trade",), 2),
+    "unknown role": (("user", "add", "x", "--role", "KING", "--password-stdin"), 2),
+    "unknown interval": (("candles", "BTCUSDT", "--interval", "2m"), 1),
+    "unknown symbol": (("book", "XYZ"), 1),
+    "unknown order": (("cancel", "99999999"), 1),
+    "unknown decision": (("why", "D9-9"), 1),
+    "unknown account": (("funds", "1", "USDT", "-a", "nobody"), 1),
+    "no number": (("funds", "much", "USDT", "-a", "main"), 1),
+    "unknown settings": (("up", "--config", "nowhere.yml"), 2),
+    "unknown feed": (("up", "--feed", "oracle"), 2),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_answered_with_a_sentence(desk: DeskProcess, name: str) -> None:
+    """A mistake ends with its exit code and a sentence on standard error, never with a traceback."""
+    arguments, code = MISTAKES[name]
+    done = polaris(desk, *arguments, given=PASSWORD)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.strip(), done
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("order", "buy", "1", "BTCUSDT"), ("orders", "--json"), ("halt",)])
+def test_without_a_desk_commands_say_how_to_start_one(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Where no desk runs a command says so in one sentence, with exit code 3."""
+    done = polaris(DeskProcess(tmp_path / "nothing"), *arguments)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines() == ["No desk is running here.", "Start one with: polaris up"]

@@ -8,13 +8,10 @@ The same as ``polaris bench orders``; see docs/benchmarks.md for what the figure
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-import msgspec
-
-from polaris_synapse.monitoring.figures import figure_text
-from polaris_synapse.testing.order_benchmark import OrderPlan, run_order_benchmark
+from polaris_synapse.testing.benchmark_output import print_figures, print_json, progress_line
+from polaris_synapse.testing.order_benchmark import OrderPlan, run_order_benchmark, sentences
 
 
 def main() -> None:
@@ -31,11 +28,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
-    def progress(text: str, share: float) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{share:4.0%}  {text}" + ("\r\033[K" if share >= 1 else ""))
-            sys.stderr.flush()
-
     report = run_order_benchmark(
         OrderPlan(
             directory=arguments.directory,
@@ -46,16 +38,12 @@ def main() -> None:
             batch_orders=arguments.batch_orders,
             only=tuple(arguments.only or ()),
         ),
-        progress,
+        progress_line,
     )
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-        return
-    for figure in report.figures:
-        sys.stdout.write(f"{figure.name:58} {figure_text(figure.value):>12} {figure.unit}\n")
-    sys.stdout.write(f"{report.acknowledged:,} orders acknowledged, all found in the read model; {report.fills:,} fills\n")
-    for reason, count in sorted(report.refused.items()):
-        sys.stdout.write(f"{count:,} refused: {reason}\n")
+        print_json(report)
+    else:
+        print_figures(report.figures, sentences(report))
 
 
 if __name__ == "__main__":

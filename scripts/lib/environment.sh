@@ -100,11 +100,12 @@ find_uv() {
     printf '%s\n' "$POLARIS_TOOLS/bin/uv"
 }
 
-# What an up-to-date environment was made from: the lock, the project, the Python, and the place (a moved checkout
-# needs a new one, since the commands in .venv/bin name their interpreter by its full path).
+# What an up-to-date environment was made from: the lock, the project, the Python, the sources that are compiled, and the
+# place (a moved checkout needs a new one, since the commands in .venv/bin name their interpreter by its full path).
 environment_hash() {
     {
-        printf '%s\n' "$POLARIS_ROOT"
+        printf '%s\n' "$POLARIS_ROOT" "${POLARIS_PURE_PYTHON:-}"
+        cat "$POLARIS_ROOT/hatch_build.py" "$POLARIS_ROOT"/src/polaris_synapse/matching/core/native/*.p?[dx]
         cat "$POLARIS_ROOT/uv.lock" "$POLARIS_ROOT/pyproject.toml" "$POLARIS_VENV/pyvenv.cfg"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -143,7 +144,7 @@ prepare() {
     # The bars and the list of packages are for a person who waits.
     [[ -t 2 ]] || options+=(--quiet)
     rm -f "$POLARIS_VENV/.polaris"
-    say "Preparing .venv (only after a change of uv.lock or pyproject.toml)"
+    say "Preparing .venv (only after a change of uv.lock, pyproject.toml or a compiled source)"
     env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$POLARIS_VENV" "$uv" sync --project "$POLARIS_ROOT" "${options[@]}" >&2 ||
         fail "$blame"
     printf '%s %s\n' "$kind" "$(environment_hash)" >"$POLARIS_VENV/.polaris"

@@ -36,8 +36,8 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "testing": _SHARED | {"any shell", "web", "desk", "testing"},
     # The composition root wires everything that runs.
     "desk": _SHARED | {"any shell", "web", "desk", "testing"},
-    # The command renders what any room computes: explanations, audits, benchmarks.
-    "cli": _SHARED | {"any shell", "web", "desk", "cli"},
+    # The command renders what any room computes: explanations, audits, benchmarks, simulations.
+    "cli": _SHARED | {"any shell", "web", "desk", "cli", "testing"},
 }
 
 

@@ -166,6 +166,28 @@ async def test_orders_over_the_socket(tmp_path: Path) -> None:
         assert (await client.call("submit", **buy(account="other")))["error"]["reason"] == "ACCOUNT_NOT_ALLOWED"
 
 
+@pytest.mark.parametrize(
+    "params, reason",
+    [
+        ('{"symbol":"BTCUSDT","symbol":"ETHUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1"}', "DUPLICATE_FIELD"),
+        ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1","x":1}', "UNKNOWN_FIELD"),
+        ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":1,"price":"1"}', "INVALID_VALUE"),
+        ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1.001"}', "PRICE_NOT_ON_TICK"),
+        ('{"symbol":"DOGE","side":"BUY","type":"LIMIT","quantity":"1","price":"1"}', "SYMBOL_NOT_FOUND"),
+        ("[]", "INVALID_VALUE"),
+        ("[" * 20 + "]" * 20, "MALFORMED_JSON"),
+    ],
+)  # fmt: skip
+async def test_malformed_orders_are_refused_on_the_socket(tmp_path: Path, params: str, reason: str) -> None:
+    """Orders leave without a task of their own, and are read as strictly as everywhere; the connection stays."""
+    async with served(tmp_path) as (gateway, url), connected(gateway, url) as client:
+        await client.socket.send(f'{{"id":99,"method":"submit","params":{params}}}')
+        answer = json.loads(await client.socket.recv())
+        assert answer["error"]["reason"] == reason
+        assert gateway.desk.commands == []
+        assert (await client.call("ping"))["result"] == {"pong": True}
+
+
 async def test_roles_hold_on_the_socket(tmp_path: Path) -> None:
     """A viewer listens and cannot trade; a risk officer cancels and cannot submit."""
     async with served(tmp_path) as (gateway, url):

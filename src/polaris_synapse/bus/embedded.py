@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from polaris_synapse.bus.cascade import Cascade, CascadeError, CoreFailedError, Output, VolatileCores
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
+from polaris_synapse.bus.held import HeldCommands
 from polaris_synapse.bus.intake import Batch, Intake, Together
 from polaris_synapse.bus.journal import (
     WITHOUT_CONSEQUENCE,
@@ -100,6 +101,7 @@ class EmbeddedHost:
         self._recorders: list[BusSubscription] = []
         self._requests = WaitingRequests(settings.request_timeout_seconds)
         self._set_up = SetUp()
+        self._held = HeldCommands()
 
         self._state = _State.NEW
         self._failure: BaseException | None = None
@@ -200,14 +202,30 @@ class EmbeddedHost:
 
     async def request(self, command: Command, /) -> Answer:
         """See Bus.request."""
-        self._admit(1, ordinary=type(command) not in SAFETY_COMMANDS)
-        request_id = command.request_id
-        if not request_id:
-            request_id = self._requests.new_id()
-            command = replace(command, request_id=request_id)
-        future = self._requests.wait_for(request_id)
+        command = self._admitted(command)
+        future = self._requests.wait_for(command.request_id)
         self._intake.add(command)
         return await future
+
+    def request_soon(self, command: Command, done: Callable[[Answer | BusError], None], /) -> None:
+        """See Bus.request_soon."""
+        command = self._admitted(command)
+        self._requests.call_when_done(command.request_id, done)
+        self._intake.add(command)
+
+    def hold(self, command: Command, done: Callable[[], None], /) -> None:
+        """Take a stop although the journal cannot be written: it will be the first input when it can.
+
+        ``command`` has a request id of its own; ``done`` is called once it is durable. Raises BusError.
+        """
+        self._held.hold(command, done)
+        if not self._journal_problem:
+            self._intake.add(command)
+
+    def _admitted(self, command: Command) -> Command:
+        """The command with a request id, where it can be taken. Raises BusError."""
+        self._admit(1, ordinary=type(command) not in SAFETY_COMMANDS)
+        return command if command.request_id else replace(command, request_id=self._requests.new_id())
 
     async def send(self, messages: Iterable[Message], /) -> int:
         """See Bus.send. Commands among them may be refused for a slow subscriber; reports and notes are not."""
@@ -392,6 +410,8 @@ class EmbeddedHost:
         self._released_offset = last_offset
         for answer in answers:
             self._requests.answer(answer)
+            if self._held:
+                self._held.answered(answer)
         for send in batch.sends:
             send.succeed(first_offset)
         self._overloaded_by = self._overloaded_by or self._subscriptions.overloaded_by()
@@ -485,6 +505,8 @@ class EmbeddedHost:
             except JournalWriteError as error:
                 self._journal_problem = str(error)
                 continue
+            for command in self._held.commands():
+                self._intake.add(command)
             self._journal_problem = ""
             self._metrics.journal_up.set(1)
             _log.info("journal_writable_again", offset=self._journal.last_offset)

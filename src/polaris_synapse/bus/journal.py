@@ -18,8 +18,10 @@ from msgspec import Struct
 
 from polaris_synapse.domain.messages import AccountMetrics, AnyMessage, Mark, MarketSummary, Message, Tick
 
-#: The layout of a group's payload. A journal of another version is refused, never guessed at.
+#: The layout of a group's payload, as it is written. Version 1: one message of JSON a line.
 FORMAT_VERSION: Final = 1
+#: The layouts that can be read. A journal of another version is refused, never guessed at.
+READABLE_VERSIONS: Final = frozenset({1})
 #: Inputs whose loss in a power cut costs nothing as long as nothing followed from them: the next one says it again.
 REPEATED_SOON: Final[frozenset[type[Message]]] = frozenset({Tick, Mark, MarketSummary})
 #: Outputs that commit nobody to anything. Any other output of a group that is not synchronised waits until it is.
@@ -185,8 +187,10 @@ def encode_group(messages: Sequence[Message]) -> bytes:
         raise UnwritableMessageError(f"a message cannot be written as JSON: {error}") from error
 
 
-def decode_group(first_offset: int, payload: bytes) -> list[Message]:
-    """The messages of a group whose checksum was right. Raises JournalVersionError for what this never wrote."""
+def decode_group(first_offset: int, payload: bytes, *, version: int = FORMAT_VERSION) -> list[Message]:
+    """The messages of a group whose checksum was right. Raises JournalVersionError for what cannot be read."""
+    if version not in READABLE_VERSIONS:
+        raise JournalVersionError(f"the group at offset {first_offset} has version {version}")
     try:
         messages: list[Message] = _DECODER.decode_lines(payload)
     except msgspec.MsgspecError as error:

@@ -16,8 +16,8 @@ What SQLite's write-ahead log promises and what this adds:
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +26,8 @@ from polaris_synapse.bus.journal import (
     JournalCorruptError,
     JournalError,
     JournalSize,
-    JournalVersionError,
     JournalWriteError,
     Snapshot,
-    SnapshotPart,
     TornTail,
     corrupt_group,
     decode_group,
@@ -37,15 +35,12 @@ from polaris_synapse.bus.journal import (
     group_checksum,
     is_repeated_soon,
 )
+from polaris_synapse.bus.journal_rows import APPLICATION_ID, JournalRows, is_whole, snapshot_checksum
 from polaris_synapse.bus.lock import DirectoryLock
 from polaris_synapse.bus.wal import inspect_wal
 from polaris_synapse.domain.messages import Message
 
 FILE_NAME: Final = "journal.db"
-#: "PSyn": marks the file as a journal of this desk.
-_APPLICATION_ID: Final = 0x5053796E
-_READ_GROUPS: Final = 256
-_GROUP_COLUMNS: Final = "first_offset, count, time_ns, version, checksum, payload"
 _SCHEMA: Final = """
 CREATE TABLE journal_groups (
     first_offset INTEGER PRIMARY KEY, count INTEGER NOT NULL, time_ns INTEGER NOT NULL, version INTEGER NOT NULL,
@@ -61,8 +56,6 @@ CREATE TABLE journal_cut (
 CREATE TABLE journal_probe (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO journal_probe VALUES (1, 0);
 """
-
-_GroupRow = tuple[int, int, int, int, int, bytes]
 
 
 class SqliteJournal:
@@ -82,6 +75,7 @@ class SqliteJournal:
         try:
             self._check_write_ahead_log()
             self._db = sqlite3.connect(self.path, isolation_level=None, cached_statements=64)
+            self._rows = JournalRows(self.path, self._db)
             try:
                 self._open(verify_bytes_max)
             except BaseException:
@@ -104,9 +98,8 @@ class SqliteJournal:
         # Read-only, so that closing does not fold the log into the database: it is evidence.
         last = 0
         if self.path.exists() and self.path.stat().st_size:
-            with sqlite3.connect(f"file:{self.path}?mode=ro", uri=True) as db:
+            with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as db:
                 last = _last_offset(db)
-            db.close()
         if condition.lost_commits:
             raise JournalCorruptError(
                 last + 1,
@@ -124,16 +117,12 @@ class SqliteJournal:
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if not tables and not application:
             db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(f"PRAGMA application_id={_APPLICATION_ID};PRAGMA user_version={FORMAT_VERSION};{_SCHEMA}")
-        elif application != _APPLICATION_ID:
-            raise JournalVersionError(f"{self.path} is no journal of this desk")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT_VERSION:
-            raise JournalVersionError(f"{self.path} has format {version}, this desk reads format {FORMAT_VERSION}")
+            db.executescript(f"PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT_VERSION};{_SCHEMA}")
+        self._rows.check_format()
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         self._cut_damaged_tail()
-        tail = self._newest_group()
+        tail = self._rows.newest()
         self._last_offset = tail[0] + tail[1] - 1 if tail else 0
         self._last_time_ns = tail[2] if tail else 0
         newest = self.snapshots()[:1]
@@ -146,24 +135,15 @@ class SqliteJournal:
         if self.path.stat().st_size <= verify_bytes_max:
             self._verify_groups()
 
-    def _newest_group(self) -> _GroupRow | None:
-        row: _GroupRow | None = self._db.execute(
-            f"SELECT {_GROUP_COLUMNS} FROM journal_groups ORDER BY first_offset DESC LIMIT 1"  # noqa: S608 - a constant
-        ).fetchone()
-        return row
-
     def _cut_damaged_tail(self) -> None:
-        row = self._newest_group()
-        if row is None or _is_whole(row):
+        row = self._rows.newest()
+        if row is None or is_whole(row):
             return
         first_offset, count = row[0], row[1]
         if any(offset >= first_offset for offset in self.snapshots()):
             raise corrupt_group(first_offset, first_offset + count - 1, "a snapshot shows that it was whole once")
-        before = self._db.execute(
-            f"SELECT {_GROUP_COLUMNS} FROM journal_groups WHERE first_offset < ? ORDER BY first_offset DESC LIMIT 1",  # noqa: S608
-            (first_offset,),
-        ).fetchone()
-        if before is not None and not _is_whole(before):
+        before = self._rows.before(first_offset)
+        if before is not None and not is_whole(before):
             raise corrupt_group(before[0], before[0] + before[1] - 1, "its checksum is wrong, and so is the next one's")
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(
@@ -192,8 +172,7 @@ class SqliteJournal:
     @property
     def first_offset(self) -> int:
         """See JournalStore."""
-        found = self._db.execute("SELECT min(first_offset) FROM journal_groups").fetchone()[0]
-        return self._last_offset + 1 if found is None else int(found)
+        return self._rows.first_offset() or self._last_offset + 1
 
     @property
     def last_time_ns(self) -> int:
@@ -228,58 +207,15 @@ class SqliteJournal:
 
     def read(self, from_offset: int) -> Iterator[tuple[int, list[Message]]]:
         """See JournalStore."""
-        for first_offset, payload in self._checked_groups(from_offset):
-            messages = decode_group(first_offset, payload)
-            skipped = max(from_offset - first_offset, 0)
-            yield first_offset + skipped, messages[skipped:]
-
-    def _checked_groups(self, from_offset: int) -> Iterator[tuple[int, bytes]]:
-        expected = 0
-        start = from_offset
-        query = f"SELECT {_GROUP_COLUMNS} FROM journal_groups WHERE first_offset >= ? ORDER BY first_offset LIMIT ?"  # noqa: S608
-        try:
-            found = self._db.execute(
-                "SELECT max(first_offset) FROM journal_groups WHERE first_offset <= ?", (from_offset,)
-            ).fetchone()[0]
-            start = from_offset if found is None else found
-            while rows := self._db.execute(query, (start, _READ_GROUPS)).fetchall():
-                for row in rows:
-                    first_offset, count = row[0], row[1]
-                    if expected and first_offset != expected:
-                        raise corrupt_group(expected, first_offset - 1, "the group is missing")
-                    if not _is_whole(row):
-                        raise corrupt_group(first_offset, first_offset + count - 1, "its checksum is wrong")
-                    if row[3] != FORMAT_VERSION:
-                        raise JournalVersionError(f"the group at offset {first_offset} has version {row[3]}")
-                    expected = first_offset + count
-                    if expected > from_offset:
-                        yield first_offset, row[5]
-                start = expected
-        except sqlite3.DatabaseError as error:
-            at = max(expected, start)
-            raise corrupt_group(at, self._last_offset, f"SQLite cannot read it ({error})") from error
-        if expected and expected != self._last_offset + 1:
-            raise corrupt_group(expected, self._last_offset, "the groups are missing")
+        return self._rows.read(from_offset, self._last_offset)
 
     def snapshots(self) -> list[int]:
         """See JournalStore."""
-        rows = self._db.execute("SELECT DISTINCT offset FROM journal_snapshots ORDER BY offset DESC").fetchall()
-        return [row[0] for row in rows]
+        return self._rows.snapshots()
 
     def load_snapshot(self, offset: int) -> Snapshot:
         """See JournalStore."""
-        rows = self._db.execute(
-            "SELECT time_ns, parts, core, state_hash, checksum, data FROM journal_snapshots "
-            "WHERE offset = ? ORDER BY id",
-            (offset,),
-        ).fetchall()
-        if not rows:
-            raise KeyError(offset)
-        parts = tuple(SnapshotPart(core=row[2], state_hash=row[3], data=row[5]) for row in rows)
-        for row, part in zip(rows, parts, strict=True):
-            if row[4] != _snapshot_checksum(offset, row[0], row[1], part) or row[1] != len(rows):
-                raise JournalCorruptError(offset, f"the snapshot of {part.core} at offset {offset} is damaged")
-        return Snapshot(offset=offset, time_ns=rows[0][0], parts=parts)
+        return self._rows.load_snapshot(offset)
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """See JournalStore."""
@@ -304,7 +240,7 @@ class SqliteJournal:
                     count,
                     part.core,
                     part.state_hash,
-                    _snapshot_checksum(snapshot.offset, snapshot.time_ns, count, part),
+                    snapshot_checksum(snapshot.offset, snapshot.time_ns, count, part),
                     part.data,
                 )
                 for part in snapshot.parts
@@ -324,8 +260,8 @@ class SqliteJournal:
         return self.size()
 
     def _verify_groups(self) -> None:
-        for first_offset, payload in self._checked_groups(self.first_offset):
-            decode_group(first_offset, payload)
+        for row in self._rows.checked(self.first_offset, self._last_offset):
+            decode_group(row[0], row[5], version=row[3])
 
     def truncate_before(self, offset: int) -> int:
         """See JournalStore."""
@@ -379,19 +315,6 @@ class SqliteJournal:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         return JournalWriteError(f"the journal {self.path} cannot be written: {error}")
-
-
-def _is_whole(row: _GroupRow) -> bool:
-    try:
-        return group_checksum(row[0], row[1], row[2], row[3], row[5]) == row[4]
-    except TypeError:
-        # A damaged type code turned a column into something else.
-        return False
-
-
-def _snapshot_checksum(offset: int, time_ns: int, parts: int, part: SnapshotPart) -> int:
-    head = f"{offset}/{time_ns}/{parts}/{part.core}/{part.state_hash}/".encode()
-    return zlib.crc32(part.data, zlib.crc32(head))
 
 
 def _last_offset(db: sqlite3.Connection) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -44,6 +44,15 @@ class Bus(Protocol):
         """Send a command and wait for its answer; returns after the command and its effects are durable.
 
         The bus fills in ``request_id`` where it is empty. Raises BusError.
+        """
+        ...
+
+    def request_soon(self, command: Command, done: Callable[[Answer | BusError], None], /) -> None:
+        """``request`` without a coroutine, for those who ask very often.
+
+        ``done`` is called once from the event loop, with the answer or with why there is none; it must not raise.
+        Commands given without an await between them share a commit where there is room. Raises BusError where the
+        command cannot be taken at all; ``done`` is not called then.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 from polaris_synapse.bus.port import BusError
@@ -12,13 +13,16 @@ from polaris_synapse.domain.reasons import Reason
 
 _SWEEPS_PER_TIMEOUT: Final = 8
 
+#: Called once, with the answer or with why there is none.
+Done = Callable[[Answer | BusError], None]
+
 
 class WaitingRequests:
-    """Futures by request id. Two that share an id are answered in the order in which they were asked."""
+    """Who waits, by request id. Two that share an id are answered in the order in which they were asked."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
-        self._waiting: dict[str, list[tuple[float, asyncio.Future[Answer]]]] = {}
+        self._waiting: dict[str, list[tuple[float, Done]]] = {}
         self._sweep: asyncio.TimerHandle | None = None
         # A random start and a count are as unique as random ids, at a tenth of the price.
         self._id_prefix = secrets.token_hex(8)
@@ -34,9 +38,23 @@ class WaitingRequests:
 
     def wait_for(self, request_id: str) -> asyncio.Future[Answer]:
         """A future for the answer; it fails with TIMED_OUT when none comes in time."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle(result: Answer | BusError) -> None:
+            if future.done():
+                return
+            if isinstance(result, BusError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.call_when_done(request_id, settle)
+        return future
+
+    def call_when_done(self, request_id: str, done: Done) -> None:
+        """Have ``done`` called with the answer; with TIMED_OUT when none comes in time. It must not raise."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        entry = (loop.time() + self._timeout_seconds, future)
+        entry = (loop.time() + self._timeout_seconds, done)
         others = self._waiting.get(request_id)
         if others is None:
             self._waiting[request_id] = [entry]
@@ -44,24 +62,21 @@ class WaitingRequests:
             others.append(entry)
         if self._sweep is None:
             self._sweep = loop.call_later(self._timeout_seconds / _SWEEPS_PER_TIMEOUT, self._sweep_expired)
-        return future
 
     def answer(self, answer: Answer) -> None:
         """End the wait of the oldest request with the answer's id."""
         entries = self._waiting.get(answer.request_id)
         if entries is None:
             return
-        _, future = entries.pop(0)
+        _, done = entries.pop(0)
         if not entries:
             del self._waiting[answer.request_id]
-        if not future.done():
-            future.set_result(answer)
+        done(answer)
 
     def refuse(self, request_id: str, reason: Reason, message: str) -> None:
         """End every wait for an id with a BusError."""
-        for _, future in self._waiting.pop(request_id, ()):
-            if not future.done():
-                future.set_exception(BusError(reason, message))
+        for _, done in self._waiting.pop(request_id, ()):
+            done(BusError(reason, message))
 
     def refuse_all(self, reason: Reason, message: str) -> None:
         """End all waits with a BusError."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from polaris_synapse.bus.core import Core, SnapshotError, hash_state
-from polaris_synapse.bus.journal import JournalCorruptError, JournalStore, Snapshot, SnapshotPart
+from polaris_synapse.bus.journal import JournalCorruptError, Snapshot, SnapshotPart
+
+
+class SnapshotSource(Protocol):
+    """Where snapshots come from: a journal, or a reader of one."""
+
+    def load_snapshot(self, offset: int) -> Snapshot:
+        """See JournalStore.load_snapshot."""
+        ...
 
 
 class UnusableSnapshotError(RuntimeError):
@@ -19,7 +28,7 @@ def take_snapshot(cores: Iterable[Core], offset: int, time_ns: int, extra: Mappi
     return Snapshot(offset=offset, time_ns=time_ns, parts=parts)
 
 
-def load_snapshot(journal: JournalStore, offset: int, cores: Mapping[str, Core], extra: Iterable[str]) -> Snapshot:
+def load_snapshot(journal: SnapshotSource, offset: int, cores: Mapping[str, Core], extra: Iterable[str]) -> Snapshot:
     """Read a snapshot and see that it fits these cores. Raises UnusableSnapshotError."""
     try:
         snapshot = journal.load_snapshot(offset)

@@ -90,6 +90,11 @@ class BusSubscription:
         return self.backlog_messages >= self.backlog_messages_max
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._closed
+
+    @property
     def is_dropped(self) -> bool:
         """Whether it was dropped for being slow."""
         return self._dropped

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from polaris_synapse.cli import account, audit, benchmarks, decisions, desk, market, orders, stops, users
+from polaris_synapse.cli import (
+    account,
+    audit,
+    benchmarks,
+    decisions,
+    desk,
+    journal,
+    market,
+    orders,
+    simulate,
+    stops,
+    users,
+    venues,
+    watchdog,
+)
 from polaris_synapse.cli.connection import CommandError
 
 app = typer.Typer(
@@ -16,7 +30,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (desk, orders, account, market, decisions, stops, audit, users, benchmarks):
+for module in (
+    desk,
+    venues,
+    orders,
+    account,
+    market,
+    decisions,
+    stops,
+    watchdog,
+    audit,
+    journal,
+    users,
+    benchmarks,
+    simulate,
+):
     module.register(app)
 
 

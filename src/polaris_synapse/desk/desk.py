@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,17 +14,20 @@ import anyio
 import structlog
 import uvloop
 from msgspec import Struct
+from msgspec.structs import replace
 
-from polaris_synapse.bus.clock import SystemClock
+from polaris_synapse.bus.clock import Clock, SystemClock
 from polaris_synapse.bus.journal import JournalError
 from polaris_synapse.bus.journal_sqlite import SqliteJournal
 from polaris_synapse.bus.recovery import HostFailedError, RecoveryReport
 from polaris_synapse.desk.first_start import prepare_directory
+from polaris_synapse.desk.heartbeat import HeartbeatWriter
 from polaris_synapse.desk.loading import ConfigurationError
 from polaris_synapse.desk.operator import ensure_operator_key
 from polaris_synapse.desk.place import DeskPlace, default_data_directory, remove_place, write_place
+from polaris_synapse.desk.room_settings import compliance_settings
 from polaris_synapse.desk.rooms import Rooms
-from polaris_synapse.desk.seed import seed
+from polaris_synapse.desk.seed import Seeder, account_commands, market_commands
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.monitoring.logging import configure_logging
 from polaris_synapse.order_gateway.credentials import why_not_bind
@@ -32,18 +36,21 @@ from polaris_synapse.web.server import serve
 _log = structlog.get_logger(__name__)
 _SUBSCRIBE_SECONDS_MAX = 10.0
 _FIRST_BOOK_SECONDS_MAX = 10.0
+_COLLECT_AFTER_OBJECTS = 50_000
+_THREAD_TURN_SECONDS = 0.0005
 #: Those who must listen before the cores say their first word.
 _FIRST_LISTENERS = frozenset({"execution", "agents-proposals"})
 
 
 class ReadyDesk(Struct, frozen=True):
-    """What a person wants to know when the desk is ready."""
+    """What a person wants to know when the desk is ready. ``problem``: why it cannot take orders yet, or empty."""
 
     place: DeskPlace
     directory: Path
     feed_sentence: str
     recovery_sentence: str
     command_prefix: str
+    problem: str = ""
 
 
 def run_desk(settings: DeskSettings, *, ready: Callable[[ReadyDesk], None]) -> None:
@@ -88,14 +95,26 @@ def _secrets(settings: DeskSettings) -> list[str]:
 
 
 async def _run(settings: DeskSettings, directory: Path, ready: Callable[[ReadyDesk], None]) -> None:
-    clock = SystemClock()
     journal = SqliteJournal(directory / "journal", snapshots_kept=settings.journal.snapshots_kept)
+    clock = SystemClock(not_before_ns=journal.last_time_ns)
     rooms = Rooms(settings, directory, journal, clock)
     rooms.gateway.open()
     ensure_operator_key(directory, rooms.gateway.credentials, clock)
     if refusal := why_not_bind(settings.host, rooms.gateway.credentials):
         raise ConfigurationError(f"{refusal}.")
     await rooms.storage.prepare()
+    heart = HeartbeatWriter(directory, clock)
+    async with anyio.create_task_group() as beating:
+        beating.start_soon(heart.run)
+        await _live(settings, directory, rooms, clock, ready)
+        beating.cancel_scope.cancel()
+    # Only here, where nothing has failed: a desk that died leaves its last beat behind for the watchdog.
+    heart.end()
+
+
+async def _live(
+    settings: DeskSettings, directory: Path, rooms: Rooms, clock: Clock, ready: Callable[[ReadyDesk], None]
+) -> None:
     async with anyio.create_task_group() as databases:
         databases.start_soon(rooms.storage.run)
         try:
@@ -108,12 +127,16 @@ async def _run(settings: DeskSettings, directory: Path, ready: Callable[[ReadyDe
                 await rooms.host.open()
                 services.start_soon(_watch_host, rooms)
                 await _wait_for_venues(rooms)
-                await seed(rooms.host, settings, clock, directory)
+                await _put_stops_in_force(rooms)
+                seeder = Seeder(rooms.host, clock, directory)
+                await seeder.send(market_commands(settings, compliance_settings(settings, directory).rules))
                 sentence = await rooms.market_data.prepare()
                 for run in (rooms.gateway.run, rooms.market_data.run, rooms.compliance.run, rooms.risk.run):
                     services.start_soon(run)
                 services.start_soon(rooms.matching.run)
                 await _wait_for_books(rooms)
+                await seeder.send(account_commands(settings))
+                seeder.remember()
                 services.start_soon(_serve, rooms, settings, directory, sentence, report, ready)
         finally:
             remove_place(directory)
@@ -132,9 +155,7 @@ async def _serve(
     def started(ports: dict[str, int]) -> None:
         place = DeskPlace(host=settings.host, ports=ports, process_id=os.getpid(), feed=sentence)
         write_place(directory, place)
-        # What lives now lives as long as the desk; collections need not look at it again.
-        gc.collect()
-        gc.freeze()
+        _quieten_interpreter()
         _log.info("desk_ready", ports=ports, feed=sentence)
         ready(
             ReadyDesk(
@@ -143,10 +164,22 @@ async def _serve(
                 feed_sentence=sentence.removeprefix("Market data: "),
                 recovery_sentence=_recovered(report),
                 command_prefix="" if shutil.which("polaris") else ".venv/bin/",
+                problem=rooms.market_data.not_ready() or "",
             )
         )
 
     await serve(list(rooms.listeners()), started=started)
+
+
+def _quieten_interpreter() -> None:
+    """Keep the interpreter's own work off the order path."""
+    # What lives now lives as long as the desk; collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+    # Messages hold no cycles, so a collection finds next to nothing: seldom is enough.
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 50)
+    # Threads write SQL and files. Where the event loop comes back from a commit, it waits no longer than this for them.
+    sys.setswitchinterval(_THREAD_TURN_SECONDS)
 
 
 def _recovered(report: RecoveryReport) -> str:
@@ -156,6 +189,17 @@ def _recovered(report: RecoveryReport) -> str:
     if report.torn_tail is not None:
         text += f", a torn tail of {report.torn_tail.messages} messages cut"
     return text
+
+
+async def _put_stops_in_force(rooms: Rooms) -> None:
+    """Stops that the last process could not journal come before anybody can order."""
+    stops = rooms.stop_file.recall()
+    for command in stops:
+        _log.warning("emergency_stop_recalled", command=type(command).__name__, actor=command.actor)
+        await rooms.host.request(replace(command, request_id=""))
+    if stops:
+        rooms.stop_file.remember(())
+    rooms.stop_file.set_aside()
 
 
 async def _wait_for_listeners(rooms: Rooms) -> None:

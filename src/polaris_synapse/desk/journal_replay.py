@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec import Struct
 
-from polaris_synapse.bus.cascade import Cascade, CascadeError, CoreFailedError
+from polaris_synapse.bus.cascade import Cascade, CascadeError, CoreFailedError, Output
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.journal import JournalCorruptError, JournalError
 from polaris_synapse.bus.journal_reader import JournalReader, Progress
@@ -17,6 +17,8 @@ from polaris_synapse.bus.snapshots import UnusableSnapshotError, load_snapshot, 
 from polaris_synapse.domain.messages import Message
 
 _PROGRESS_MESSAGES: Final = 512
+
+Listener = Callable[[int, Any], None]
 
 
 class SnapshotComparison(Struct, frozen=True):
@@ -44,9 +46,14 @@ class ReplayReport(Struct, frozen=True, kw_only=True):
 
 
 class Replay:
-    """One replay into ``cores``, which are fresh. ``follow`` may be called again when the journal has grown."""
+    """One replay into ``cores``, which are fresh. ``follow`` may be called again when the journal has grown.
 
-    def __init__(self, cores: Mapping[str, Core]) -> None:
+    ``listeners`` are called with the offset and each output of their type, in order.
+    """
+
+    def __init__(self, cores: Mapping[str, Core], listeners: Mapping[type[Message], Listener] | None = None) -> None:
+        self._listeners = dict(listeners or {})
+        self._heard = frozenset(self._listeners)
         self._cores = {core.name: core for core in cores.values()}
         self._cascade = Cascade(self._cores)
         self._pristine = {name: core.snapshot() for name, core in self._cores.items()}
@@ -104,11 +111,14 @@ class Replay:
         return self._report(first, began, comparisons)
 
     def _apply(self, offset: int, message: Message) -> None:
+        outputs: list[Output] = []
         try:
-            self._cascade.run(message, frozenset(), [], [])
+            self._cascade.run(message, self._heard, outputs, [])
         except (CoreFailedError, CascadeError) as error:
             raise HostFailedError(offset, f"replay stopped at offset {offset}: {error}") from error
         self.offset, self.time_ns = offset, message.time_ns
+        for _, _, output in outputs:
+            self._listeners[type(output)](offset, output)
 
     def _compare(self, journal: JournalReader, offset: int) -> SnapshotComparison:
         try:

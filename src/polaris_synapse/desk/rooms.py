@@ -27,6 +27,7 @@ from polaris_synapse.desk.room_settings import (
     storage_settings,
 )
 from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.desk.stop_memory import StopFile
 from polaris_synapse.domain.messages import Answer, BookUpdated
 from polaris_synapse.domain.messages.market_data import Level
 from polaris_synapse.domain.orders import OrderRequest
@@ -43,6 +44,7 @@ from polaris_synapse.matching.settings import MatchingSettings
 from polaris_synapse.monitoring.metrics import register_process_metrics
 from polaris_synapse.order_gateway import api as gateway_api
 from polaris_synapse.order_gateway.service import GatewayService
+from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.service import RiskService
 from polaris_synapse.storage.service import StorageService
 from polaris_synapse.web.authentication import Principal, Role
@@ -95,8 +97,21 @@ class Rooms:
             authenticator,
             compliance_settings(settings, directory),
         )
+        self.stop_file = StopFile(directory)
         self.risk = RiskService(
-            self.host, risk_core, reads, authenticator, clock, self._registries["risk"], risk_settings(settings)
+            self.host,
+            risk_core,
+            reads,
+            authenticator,
+            clock,
+            self._registries["risk"],
+            risk_settings(settings),
+            EmergencyStops(
+                core=risk_core,
+                hold=self.host.hold,
+                stop_venues=lambda account, orders, in_force: self.execution.stop_now(account, orders, in_force),
+                memory=self.stop_file,
+            ),
         )
         self.matching = MatchingService(
             matching_core, clock, self._registries["matching"], authenticator, MatchingSettings()

@@ -6,7 +6,7 @@ is not sent again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from polaris_synapse.desk.settings import EVERY_ACCOUNT, AccountSettings, DeskSe
 from polaris_synapse.domain.messages import (
     AccountKind,
     Command,
+    ComplianceRules,
     KycState,
     ListInstrument,
     MoveFunds,
     OpenAccount,
     ReviewKyc,
     SetAgents,
+    SetComplianceRules,
     SetLimits,
     SetMandate,
 )
@@ -38,25 +40,33 @@ _HAD_ITS_EFFECT = frozenset({Reason.ACCOUNT_EXISTS, Reason.KYC_TRANSITION_NOT_AL
 _FINGERPRINTS = "seeded.json"
 
 
-def seed_commands(settings: DeskSettings, time_ns: int) -> Iterator[Command]:
-    """Every command, in an order in which each can succeed. Raises ConfigurationError."""
-    valuation = assets_of(settings)[settings.valuation_asset]
+def market_commands(settings: DeskSettings, rules: ComplianceRules) -> Iterator[Command]:
+    """The instruments, and the rules that judge everything after them. Raises ConfigurationError."""
+    yield SetComplianceRules(time_ns=0, actor=_ACTOR, rules=rules)
     for instrument in instruments_of(settings):
-        yield ListInstrument(time_ns=time_ns, actor=_ACTOR, instrument=instrument)
+        yield ListInstrument(time_ns=0, actor=_ACTOR, instrument=instrument)
+
+
+def account_commands(settings: DeskSettings) -> Iterator[Command]:
+    """Accounts, money, limits, mandates and the agent, in an order in which each can succeed.
+
+    After the first prices, where they can be had: money is judged at its worth. Raises ConfigurationError.
+    """
+    valuation = assets_of(settings)[settings.valuation_asset]
     for account in settings.accounts:
-        yield from _account_commands(account, settings, time_ns)
+        yield from _account_commands(account, settings)
     for name, limits in settings.limits.items():
         # The default for everybody else is the risk service's own to put into force.
         if name != EVERY_ACCOUNT:
-            yield SetLimits(time_ns=time_ns, actor=_ACTOR, account=name, limits=limits_of(limits, valuation))
+            yield SetLimits(time_ns=0, actor=_ACTOR, account=name, limits=limits_of(limits, valuation))
     for mandate in settings.mandates:
-        yield SetMandate(time_ns=time_ns, actor=_ACTOR, mandate=mandate_of(mandate, valuation))
-    yield SetAgents(time_ns=time_ns, actor=_ACTOR, settings=agent_of(settings.agent))
+        yield SetMandate(time_ns=0, actor=_ACTOR, mandate=mandate_of(mandate, valuation))
+    yield SetAgents(time_ns=0, actor=_ACTOR, settings=agent_of(settings.agent))
 
 
-def _account_commands(account: AccountSettings, settings: DeskSettings, time_ns: int) -> Iterator[Command]:
+def _account_commands(account: AccountSettings, settings: DeskSettings) -> Iterator[Command]:
     yield OpenAccount(
-        time_ns=time_ns,
+        time_ns=0,
         actor=_ACTOR,
         account=account.name,
         holder_name=account.holder,
@@ -65,7 +75,7 @@ def _account_commands(account: AccountSettings, settings: DeskSettings, time_ns:
     )
     if account.kyc_approved:
         yield ReviewKyc(
-            time_ns=time_ns,
+            time_ns=0,
             actor=_ACTOR,
             account=account.name,
             state=KycState.APPROVED,
@@ -79,7 +89,7 @@ def _account_commands(account: AccountSettings, settings: DeskSettings, time_ns:
             raise ConfigurationError(f"The deposit of {account.name} is not usable: {error}.") from None
         if units:
             yield MoveFunds(
-                time_ns=time_ns,
+                time_ns=0,
                 actor=_ACTOR,
                 account=account.name,
                 asset=code,
@@ -88,26 +98,36 @@ def _account_commands(account: AccountSettings, settings: DeskSettings, time_ns:
             )
 
 
-async def seed(bus: Bus, settings: DeskSettings, clock: Clock, directory: Path) -> int:
-    """Send what is new or changed; the number of commands sent. Raises ConfigurationError where one is refused."""
-    path = directory / _FINGERPRINTS
-    known = set(msgspec.json.decode(path.read_bytes(), type=list[str])) if path.is_file() else set()
-    commands = list(seed_commands(settings, 0))
-    prints = [_fingerprint(command) for command in commands]
-    sent = 0
-    for command, mark in zip(commands, prints, strict=True):
-        if mark in known:
-            continue
-        answer = await bus.request(msgspec.structs.replace(command, time_ns=clock.now_ns()))
-        if answer.reason is not Reason.NONE and answer.reason not in _HAD_ITS_EFFECT:
-            what = type(command).__name__
-            raise ConfigurationError(f"The desk refused a setting ({what}): {answer.reason.name}: {answer.detail}")
-        sent += 1
-    if sent or known != set(prints):
-        temporary = path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(sorted(set(prints))))
-        temporary.replace(path)
-    return sent
+class Seeder:
+    """Sends commands of the settings, but none that was sent at an earlier start and has not changed since."""
+
+    def __init__(self, bus: Bus, clock: Clock, directory: Path) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._path = directory / _FINGERPRINTS
+        self._known: set[str] = set()
+        if self._path.is_file():
+            self._known = set(msgspec.json.decode(self._path.read_bytes(), type=list[str]))
+        self._wanted: set[str] = set()
+
+    async def send(self, commands: Iterable[Command]) -> None:
+        """Send what is new. Raises ConfigurationError where the desk refuses one."""
+        for command in commands:
+            mark = _fingerprint(command)
+            self._wanted.add(mark)
+            if mark in self._known:
+                continue
+            answer = await self._bus.request(msgspec.structs.replace(command, time_ns=self._clock.now_ns()))
+            if answer.reason is not Reason.NONE and answer.reason not in _HAD_ITS_EFFECT:
+                what = type(command).__name__
+                raise ConfigurationError(f"The desk refused a setting ({what}): {answer.reason.name}: {answer.detail}")
+
+    def remember(self) -> None:
+        """Everything was sent. What left the settings is forgotten: it would be sent again if it came back."""
+        if self._wanted != self._known:
+            temporary = self._path.with_suffix(".new")
+            temporary.write_bytes(msgspec.json.encode(sorted(self._wanted)))
+            temporary.replace(self._path)
 
 
 def _fingerprint(command: Command) -> str:

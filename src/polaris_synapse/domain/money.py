@@ -7,11 +7,13 @@ text that does not fit an asset exactly is refused, never cut.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from msgspec import Struct
 
 #: More digits than any real price or amount needs; a bound keeps hostile text from becoming huge integers.
 DECIMAL_TEXT_CHARACTERS_MAX = 40
+_TEXTS_KEPT_MAX = 8_192
 
 _DECIMAL_TEXT = re.compile(r"(-?)(\d{1,30})(?:\.(\d{1,18}))?", re.ASCII)
 
@@ -40,6 +42,12 @@ def parse_units(text: str, decimals: int) -> int:
 
     Raises MoneyError for exponents, blanks, NaN, infinity, more digits than ``decimals`` can hold, or overlong text.
     """
+    return _parsed(text, decimals)
+
+
+# Prices and quantities repeat, on the order path above all. What is kept is bounded.
+@lru_cache(maxsize=_TEXTS_KEPT_MAX)
+def _parsed(text: str, decimals: int) -> int:
     if len(text) > DECIMAL_TEXT_CHARACTERS_MAX:
         raise MoneyError(f"a number has at most {DECIMAL_TEXT_CHARACTERS_MAX} characters, this one has {len(text)}")
     match = _DECIMAL_TEXT.fullmatch(text)
@@ -57,6 +65,11 @@ def parse_units(text: str, decimals: int) -> int:
 
 def format_units(units: int, decimals: int) -> str:
     """Write ``units`` of ``10 ** -decimals`` as exact decimal text without trailing zeros: ``(1500, 3) -> "1.5"``."""
+    return _written(units, decimals)
+
+
+@lru_cache(maxsize=_TEXTS_KEPT_MAX)
+def _written(units: int, decimals: int) -> str:
     sign = "-" if units < 0 else ""
     digits = str(abs(units)).rjust(decimals + 1, "0")
     if decimals == 0:

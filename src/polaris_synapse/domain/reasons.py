@@ -144,6 +144,7 @@ class Reason(IntEnum):
     CANCELLED_ON_DISCONNECT = 8002
     CANCELLED_BY_BREAKER = 8003
     FLATTENED = 8004
+    CANCELLED_BY_WATCHDOG = 8005
 
 
 #: One plain sentence a code, for people. The detail of a refusal adds the numbers.
@@ -267,6 +268,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.CANCELLED_ON_DISCONNECT: "Cancelled because the client's connection ended.",
     Reason.CANCELLED_BY_BREAKER: "Cancelled by the circuit breaker.",
     Reason.FLATTENED: "Sent to flatten the account.",
+    Reason.CANCELLED_BY_WATCHDOG: "Cancelled by the watchdog, because the desk had died.",
 }
 
 

@@ -6,7 +6,7 @@ sent again from here: after a crash the core asks the venue about everything tha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -36,6 +36,7 @@ from polaris_synapse.execution.metrics import ExecutionMetrics
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.execution.venues.port import Venue, VenueNotSentError
 from polaris_synapse.execution.view import OpenOrdersView, VenueOrderView
+from polaris_synapse.risk.core.state import PARTITIONS_MAX
 
 _log = structlog.get_logger("polaris_synapse.execution")
 
@@ -56,6 +57,11 @@ _REQUEST_NAMES: Final[dict[type[Message], str]] = {
     VenueReplace: "replace",
     VenueQuery: "query",
 }
+
+
+def lane_of(order_id: int, lanes: int) -> int:
+    """The lane of an order. Ids are a counter times PARTITIONS_MAX, so the counter spreads them, not the id."""
+    return order_id // PARTITIONS_MAX % lanes
 
 
 class VenueHealth(Struct, frozen=True, kw_only=True):
@@ -89,7 +95,7 @@ class _VenueLink:
 
     async def enqueue(self, command: VenueCommand) -> None:
         """Put a command behind the others of its order."""
-        await self.lanes[command.order_id % len(self.lanes)].send(command)
+        await self.lanes[lane_of(command.order_id, len(self.lanes))].send(command)
 
     def note_latency(self, seconds: float) -> None:
         """Take one answer into the recent mean."""
@@ -117,6 +123,9 @@ class ExecutionService:
         self._outgoing: MemoryObjectSendStream[Sequence[Message]] | None = None
         self._links = {venue.name: _VenueLink(venue, self._say) for venue in venues}
         self._running = False
+        #: Orders whose cancel waits for its turn: what else waits of them does not leave any more.
+        self._cancels_waiting: set[int] = set()
+        self._halts: dict[str, Callable[[], bool]] = {}
 
     # -- for the API --------------------------------------------------------------------------------------------
 
@@ -198,6 +207,42 @@ class ExecutionService:
             time_ns=self._clock.now_ns(), venues=tuple(listings), real_trading=self._settings.real_trading
         )
 
+    # -- stopping without the journal ---------------------------------------------------------------------------
+
+    async def stop_now(self, account: str, order_ids: Collection[int], in_force: Callable[[], bool]) -> list[int]:
+        """Send nothing more to a venue for an account ("*": for any) until ``in_force``, and cancel these orders.
+
+        Returns the orders whose cancels are on their way. What the venues answer goes to the core like any report.
+        """
+        self._halts[account] = in_force
+        wanted = frozenset(order_ids)
+        sent: list[int] = []
+        for order in self._view.all():
+            link = self._links.get(order.venue)
+            if order.order_id in wanted and link is not None:
+                # Behind the order itself in its lane, so a cancel never overtakes what it cancels.
+                command = VenueCancel(
+                    time_ns=self._clock.now_ns(),
+                    venue=order.venue,
+                    symbol=order.symbol,
+                    order_id=order.order_id,
+                    venue_client_id=order.venue_client_id,
+                    venue_order_id=order.venue_order_id,
+                )
+                self._note_waiting(command)
+                await link.enqueue(command)
+                sent.append(order.order_id)
+        return sent
+
+    def _is_halted(self, command: VenueSubmit | VenueReplace) -> bool:
+        """Whether a stop that the core does not know yet forbids this."""
+        for account in [account for account, in_force in self._halts.items() if in_force()]:
+            del self._halts[account]
+        if not self._halts or "*" in self._halts:
+            return bool(self._halts)
+        # A replacement does not say whose it is. It only waits: nobody loses by being refused for a moment.
+        return isinstance(command, VenueReplace) or command.request.account in self._halts
+
     async def _keep_running(self, link: _VenueLink) -> None:
         """Run an adapter; one that fails is started again, less and less often, and its orders are asked about."""
         wait_seconds = _RETRY_SECONDS
@@ -221,7 +266,7 @@ class ExecutionService:
         if isinstance(message, VenueSubmit) and not (link.venue.capabilities.simulated or self._settings.real_trading):
             await self._say(self._refused(message, Reason.REAL_TRADING_DISABLED, f"{message.venue} trades for real"))
             return
-        self._view.note(message)
+        self._note_waiting(message)
         await link.enqueue(message)
 
     async def _work_off(self, link: _VenueLink, lane: MemoryObjectReceiveStream[VenueCommand]) -> None:
@@ -231,13 +276,11 @@ class ExecutionService:
 
     async def _carry_out(self, link: _VenueLink, command: VenueCommand) -> Sequence[Message]:
         """One call of an adapter; what is known after it."""
+        held_back = self._held_back(command)
+        if held_back is not None:
+            return held_back
         venue, name = link.venue, _REQUEST_NAMES[type(command)]
         started_ns = self._clock.now_ns()
-        waited_seconds = (started_ns - command.time_ns) / 1e9
-        if isinstance(command, VenueSubmit | VenueReplace) and waited_seconds > self._settings.request_age_seconds_max:
-            # The core may be about to take its absence for proved, so it must not arrive any more.
-            detail = f"it waited {waited_seconds:.1f} s for the venue and was not sent"
-            return self._refused(command, Reason.VENUE_UNAVAILABLE, detail)
         try:
             with anyio.fail_after(self._settings.request_timeout_seconds):
                 if isinstance(command, VenueQuery):
@@ -260,6 +303,29 @@ class ExecutionService:
             _log.warning("venue outcome unknown", venue=venue.name, request=name, order_id=command.order_id, error=text)
             self._metrics.unknown_outcomes.labels(venue.name, name).inc()
             return self._lost(command, f"{name}: {text}"[:200])
+
+    def _note_waiting(self, command: VenueCommand) -> None:
+        """A command joins the others of its order."""
+        self._view.note(command)
+        if isinstance(command, VenueCancel):
+            self._cancels_waiting.add(command.order_id)
+
+    def _held_back(self, command: VenueCommand) -> Sequence[Message] | None:
+        """The reports of a command that must not leave now that its turn has come; None for one that may."""
+        if isinstance(command, VenueCancel):
+            self._cancels_waiting.discard(command.order_id)
+            return None
+        if isinstance(command, VenueSubmit) and command.order_id in self._cancels_waiting:
+            # Somebody has stopped it, the kill switch perhaps: what has not left must not leave after that.
+            return (self._report(command, OrderEvent.CANCEL, Reason.NONE, "it was cancelled before it was sent"),)
+        waited_seconds = (self._clock.now_ns() - command.time_ns) / 1e9
+        if isinstance(command, VenueSubmit | VenueReplace) and waited_seconds > self._settings.request_age_seconds_max:
+            # The core may be about to take its absence for proved, so it must not arrive any more.
+            detail = f"it waited {waited_seconds:.1f} s for the venue and was not sent"
+            return self._refused(command, Reason.VENUE_UNAVAILABLE, detail)
+        if self._halts and isinstance(command, VenueSubmit | VenueReplace) and self._is_halted(command):
+            return self._refused(command, Reason.KILL_SWITCH, "the kill switch was pulled before it was sent")
+        return None
 
     def _refused(self, command: VenueCommand, reason: Reason, detail: str) -> Sequence[Message]:
         """The reports of a request that certainly had no effect."""

@@ -23,6 +23,7 @@ from polaris_synapse.market_data.core import MarketDataCore, MarketDataCoreSetti
 from polaris_synapse.market_data.core.settings import SECOND_NS
 from polaris_synapse.market_data.feeds.frames import FrameError, FrameParser
 from polaris_synapse.market_data.recording import RecordedFrame, read_recording
+from polaris_synapse.monitoring.figures import Figure
 
 #: Called now and then with how many frames are done.
 Progress = Callable[[int], None]
@@ -48,14 +49,6 @@ class SymbolFigures(Struct, frozen=True, kw_only=True):
     tops_compared: int
     tops_equal: int
     healthy_at_end: bool
-
-
-class Figure(Struct, frozen=True):
-    """One measured or counted number, ready to show."""
-
-    name: str
-    value: str
-    unit: str
 
 
 class ReplayReport(Struct, frozen=True, kw_only=True):
@@ -136,23 +129,29 @@ def run(
 
 def _figures(report: ReplayReport) -> Iterator[Figure]:
     for symbol in report.symbols:
-        share = f"{100 * symbol.tops_equal / symbol.tops_compared:.2f}" if symbol.tops_compared else "-"
-        compared = f"{100 * symbol.tops_compared / symbol.tops:.2f}" if symbol.tops else "-"
-        yield Figure(
-            f"{symbol.symbol} trades accepted", f"{symbol.trades_accepted:,} of {symbol.trade_frames:,}", "trade frames"
-        )
-        yield Figure(f"{symbol.symbol} trades doubled or missing", f"{symbol.trade_duplicates + symbol.trade_gaps}", "")
-        yield Figure(f"{symbol.symbol} book gaps, crossed books", f"{symbol.gaps}, {symbol.crossed}", "")
-        yield Figure(f"{symbol.symbol} malformed frames", f"{symbol.malformed}", "frames")
-        yield Figure(f"{symbol.symbol} tops comparable with bookTicker", f"{symbol.tops_compared:,} = {compared}", "%")
-        yield Figure(f"{symbol.symbol} tops equal, of those", f"{symbol.tops_equal:,} = {share}", "%")
-    yield Figure("frames", f"{report.frames:,}", "frames")
-    yield Figure("recorded time", f"{report.recorded_seconds:.1f}", "s")
-    yield Figure("time taken, fastest run", f"{report.seconds:.2f}", "s")
-    yield Figure("frames a second, reading and parsing included", f"{report.frames_per_second:,}", "frames/s")
-    yield Figure("messages a second, core alone", f"{report.core_messages_per_second:,}", "messages/s")
-    yield Figure("peak memory of the process", f"{report.memory_mib_max:.0f}", "MiB")
-    yield Figure(f"state hash of {report.runs} runs", report.state_hash, "equal" if report.repeatable else "DIFFERENT")
+        name = symbol.symbol
+        yield Figure(f"{name}, trade frames", symbol.trade_frames, "frames")
+        yield Figure(f"{name}, trades accepted", symbol.trades_accepted, "trades")
+        yield Figure(f"{name}, trades doubled or missing", symbol.trade_duplicates + symbol.trade_gaps, "trades")
+        yield Figure(f"{name}, book gaps", symbol.gaps, "gaps")
+        yield Figure(f"{name}, crossed books", symbol.crossed, "books")
+        yield Figure(f"{name}, malformed frames", symbol.malformed, "frames")
+        yield Figure(f"{name}, book tops", symbol.tops, "tops")
+        yield Figure(f"{name}, tops comparable with bookTicker", _percent(symbol.tops_compared, symbol.tops), "%")
+        yield Figure(f"{name}, tops equal, of the comparable", _percent(symbol.tops_equal, symbol.tops_compared), "%")
+    yield Figure("frames", report.frames, "frames")
+    yield Figure("recorded time", round(report.recorded_seconds, 1), "s")
+    yield Figure("time taken, fastest run", round(report.seconds, 3), "s")
+    yield Figure("reading, parsing and core", report.frames_per_second, "frames/s")
+    yield Figure("core alone", report.core_messages_per_second, "messages/s")
+    yield Figure("peak memory of the process", round(report.memory_mib_max, 1), "MiB")
+    yield Figure("runs", report.runs, "runs")
+    yield Figure("runs with the same state hash", report.runs if report.repeatable else 0, "runs")
+
+
+def _percent(part: int, whole: int) -> float:
+    """0 where there is nothing to take a part of."""
+    return round(100 * part / whole, 3) if whole else 0.0
 
 
 def _replay(

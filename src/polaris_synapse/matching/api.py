@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -26,9 +25,8 @@ from polaris_synapse.matching.api_types import (
     SymbolsBody,
 )
 from polaris_synapse.matching.core import MatchingCore
-from polaris_synapse.matching.core.ladder import Ladder
 from polaris_synapse.matching.core.market import Market
-from polaris_synapse.matching.core.port import STATUSES, PriceLevel
+from polaris_synapse.matching.core.port import BUY, SELL, STATUSES, PriceLevel
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct
 from polaris_synapse.web.errors import ApiError
@@ -106,8 +104,8 @@ class _Handlers:
                 symbol=market.symbol,
                 sequence=market.sequence,
                 status=STATUSES[market.book.status],
-                bids=_orders(market, market.book.bids, query.limit),
-                asks=_orders(market, market.book.asks, query.limit),
+                bids=_orders(market, BUY, query.limit),
+                asks=_orders(market, SELL, query.limit),
             )
         )
 
@@ -163,9 +161,9 @@ def _levels(market: Market, levels: list[PriceLevel]) -> list[LevelBody]:
     return [LevelBody(price=price(ticks), quantity=quantity(lots)) for ticks, lots in levels]
 
 
-def _orders(market: Market, ladder: Ladder, limit: int) -> list[BookOrderBody]:
+def _orders(market: Market, side: int, limit: int) -> list[BookOrderBody]:
     price, quantity = market.instrument.format_price, market.instrument.format_quantity
     return [
-        BookOrderBody(order_id=entry.order_id, price=price(entry.price), quantity=quantity(entry.shown_lots))
-        for entry in islice(ladder.entries(), limit)
+        BookOrderBody(order_id=order_id, price=price(ticks), quantity=quantity(lots))
+        for order_id, ticks, lots in market.book.queue(side, limit)
     ]

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from polaris_synapse.matching.core import MatchingCore
-from polaris_synapse.matching.core.port import STATUSES
+from polaris_synapse.matching.core.port import BUY, SELL, STATUSES
 
 
 class BookCollector(Collector):
@@ -46,13 +46,13 @@ class BookCollector(Collector):
                 (rejected, market.rejected),
                 (trades, market.trades),
                 (resting, len(book)),
-                (waiting, len(book.triggers) + len(book.pending)),
+                (waiting, book.waiting_orders()),
             ):
                 family.add_sample(_sample_name(family), {"symbol": symbol}, value)
-            for side, ladder in (("bid", book.bids), ("ask", book.asks)):
+            for side, code, best_ticks in (("bid", BUY, book.best_bid()), ("ask", SELL, book.best_ask())):
                 labels = {"symbol": symbol, "side": side}
-                levels.add_sample(levels.name, labels, len(ladder.keys))
-                best.add_sample(best.name, labels, ladder.best())
+                levels.add_sample(levels.name, labels, book.level_count(code))
+                best.add_sample(best.name, labels, best_ticks)
             for code, status in enumerate(STATUSES):
                 labels = {"symbol": symbol, "status": status.value}
                 statuses.add_sample(statuses.name, labels, int(code == book.status))

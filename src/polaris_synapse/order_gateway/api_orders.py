@@ -11,10 +11,12 @@ from starlette.responses import Response
 
 from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.order_gateway.answers import Outcome
 from polaris_synapse.order_gateway.entry import CANCELLING_ROLES, TRADING_ROLES, OrderKey
 from polaris_synapse.order_gateway.limits import spend
 from polaris_synapse.order_gateway.order_params import (
     Account,
+    BatchParams,
     ClientOrderId,
     OrderId,
     OrderParams,
@@ -22,9 +24,18 @@ from polaris_synapse.order_gateway.order_params import (
     Symbol,
 )
 from polaris_synapse.order_gateway.service import GatewayService
-from polaris_synapse.order_gateway.views import CancelledAnswer, OrderAnswer, PendingAnswer, PreviewAnswer
+from polaris_synapse.order_gateway.views import (
+    BatchAnswer,
+    BatchItem,
+    CancelledAnswer,
+    OrderAnswer,
+    PendingAnswer,
+    PreviewAnswer,
+)
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_struct, refuse_body
+from polaris_synapse.web.errors import ApiError, error_body, http_status
 from polaris_synapse.web.routes import ApiRoute, api_route
+from polaris_synapse.web.service import request_id_of
 
 WaitMs = Annotated[int, Meta(ge=0, le=5_000, description="Wait until the venue has answered or the order has ended.")]
 
@@ -109,6 +120,14 @@ class _Orders:
         outcome = await self._answers.submit(principal, params, wait_ms=query.wait_ms, entry="rest")
         return json_response(outcome.body, outcome.status)
 
+    async def submit_batch(self, request: Request) -> Response:
+        principal = await self._authenticate(request)
+        principal.require(*TRADING_ROLES)
+        params = await read_struct(request, BatchParams)
+        outcomes = await self._answers.submit_batch(principal, params.orders)
+        request_id = request_id_of(request)
+        return json_response(BatchAnswer(results=[_batch_item(outcome, request_id) for outcome in outcomes]))
+
     async def preview(self, request: Request) -> Response:
         principal = await self._authenticate(request)
         principal.require(*TRADING_ROLES)
@@ -159,6 +178,15 @@ class _Orders:
         return get
 
 
+def _batch_item(outcome: Outcome | ApiError, request_id: str) -> BatchItem:
+    if isinstance(outcome, ApiError):
+        body = error_body(outcome.reason, outcome.detail, request_id=request_id)
+        return BatchItem(status=http_status(outcome.reason), error=body)
+    if isinstance(outcome.body, PendingAnswer):
+        return BatchItem(status=outcome.status, pending=outcome.body)
+    return BatchItem(status=outcome.status, result=outcome.body)
+
+
 def order_routes(service: GatewayService) -> list[ApiRoute]:
     """POST, PATCH and DELETE of orders, and one order by either id."""
     orders = _Orders(service)
@@ -168,6 +196,11 @@ def order_routes(service: GatewayService) -> list[ApiRoute]:
                   description="The same client_order_id again answers with the order that it made, and places nothing.",
                   also={200: (OrderAnswer, "The order existed already."), **_PENDING}, reasons=_ORDER_REFUSALS,
                   roles=TRADING_ROLES),
+        api_route("POST", "/orders/batch", orders.submit_batch, summary="Place up to 100 orders in one request.",
+                  tag="Orders", body=BatchParams, response=BatchAnswer, roles=TRADING_ROLES,
+                  description="Each order is judged on its own, in the order given, and each counts against the budget "
+                  "for orders. The answer is 200 once every verdict is durable; an item's status is the one that its "
+                  "order alone would have had. A body that is malformed anywhere places nothing."),
         api_route("DELETE", "/orders", orders.cancel_all, summary="Cancel all open orders that match.", tag="Orders",
                   query=CancelAllQuery, response=CancelledAnswer, reasons=(Reason.ACCOUNT_NOT_ALLOWED, *_BUS,
                   Reason.TIMED_OUT), roles=CANCELLING_ROLES),

@@ -21,6 +21,10 @@ class RateLimiter(Protocol):
         """Use one unit. 0.0 when granted, else the seconds to wait, and nothing is used."""
         ...
 
+    def take_now(self, budget: Budget, key: str, /) -> float | None:
+        """The same at once, or None where that takes waiting for somebody: then nothing is used, ``take`` does it."""
+        ...
+
     async def give_back(self, budget: Budget, key: str, /) -> None:
         """Undo one ``take``."""
         ...
@@ -39,6 +43,10 @@ class TokenBuckets:
         self._buckets: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     async def take(self, budget: Budget, key: str, /) -> float:
+        """Use one unit. 0.0 when granted, else the seconds to wait."""
+        return self.take_now(budget, key)
+
+    def take_now(self, budget: Budget, key: str, /) -> float:
         """Use one unit. 0.0 when granted, else the seconds to wait."""
         now = self._clock.now_ns()
         place = (budget.name, key)
@@ -61,9 +69,21 @@ class TokenBuckets:
 
 async def spend(limiter: RateLimiter, budget: Budget, key: str) -> None:
     """Use one unit of a budget or refuse with RATE_LIMITED and ``Retry-After``."""
-    wait = await limiter.take(budget, key)
-    if wait > 0.0:
-        seconds = max(1, int(wait + 0.999))
+    _refuse_when_used_up(budget, await limiter.take(budget, key))
+
+
+def spend_now(limiter: RateLimiter, budget: Budget, key: str) -> bool:
+    """``spend`` without waiting. False: the limiter cannot tell at once, and nothing is used."""
+    wait = limiter.take_now(budget, key)
+    if wait is None:
+        return False
+    _refuse_when_used_up(budget, wait)
+    return True
+
+
+def _refuse_when_used_up(budget: Budget, wait_seconds: float) -> None:
+    if wait_seconds > 0.0:
+        seconds = max(1, int(wait_seconds + 0.999))
         raise ApiError(
             Reason.RATE_LIMITED,
             f"The budget for {budget.name.replace('_', ' ')} is used up; try again in {seconds} s.",

@@ -66,6 +66,8 @@ class GatewayMetrics:
             "polaris_gateway_orders", "Order commands by kind and whether they were taken.", ("kind", "outcome"),
             registry=registry,
         )  # fmt: skip
+        #: Finding a labelled series costs more than counting in it.
+        self._taken: dict[str, Counter] = {}
         self.connections = Gauge("polaris_gateway_connections", "Open WebSockets.", registry=registry)
         self.dropped = Counter(
             "polaris_gateway_connections_dropped", "WebSockets closed by the gateway.", ("reason",), registry=registry
@@ -86,7 +88,10 @@ class GatewayMetrics:
     def command(self, kind: str, reason: Reason) -> None:
         """An order command was answered."""
         if reason is Reason.NONE:
-            self._orders.labels(kind, "taken").inc()
+            taken = self._taken.get(kind)
+            if taken is None:
+                taken = self._taken[kind] = self._orders.labels(kind, "taken")
+            taken.inc()
         else:
             self._orders.labels(kind, "refused").inc()
             self.refused(reason)

@@ -31,6 +31,8 @@ from polaris_synapse.web.errors import ApiError
 COUNT_MAX: Final = 10**15
 #: Minor units that one movement of funds may carry.
 FUNDS_UNITS_MAX: Final = 10**18
+#: Orders in one batch: what a body of the usual size holds.
+BATCH_ORDERS_MAX: Final = 100
 
 _TEXT_PATTERN: Final = r"^[0-9]{1,30}(\.[0-9]{1,18})?$"
 Decimal = Annotated[
@@ -74,6 +76,12 @@ class OrderParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     venue: ShortId = ""
     decision_id: ShortId = ""
     approval_id: ShortId = ""
+
+
+class BatchParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Orders to be placed together, each judged on its own."""
+
+    orders: Annotated[list[OrderParams], Meta(min_length=1, max_length=BATCH_ORDERS_MAX)]
 
 
 class ReplaceParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

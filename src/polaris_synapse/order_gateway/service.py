@@ -29,7 +29,7 @@ from polaris_synapse.order_gateway.session import Session
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.order_gateway.tokens import Tokens
 from polaris_synapse.order_gateway.tracker import OrderTracker
-from polaris_synapse.storage.port import ReadModels
+from polaris_synapse.storage.port import ReadModels, ReadModelsLagError
 
 _log = structlog.get_logger(__name__)
 _CREDENTIALS_CHECK_SECONDS = 1.0
@@ -145,9 +145,11 @@ class GatewayService:
         while True:
             try:
                 with anyio.fail_after(self.settings.read_seconds_max):
+                    # An instrument listed a moment ago is one that orders may name already.
+                    await self.read_models.caught_up()
                     await self.markets.refresh()
                 self._markets_read = True
-            except TimeoutError:
+            except (TimeoutError, ReadModelsLagError):
                 _log.warning("the instruments could not be read in time")
             await self.clock.sleep(self.settings.instruments_refresh_seconds)
 

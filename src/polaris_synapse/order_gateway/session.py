@@ -7,8 +7,10 @@ with SLOW_CONSUMER, and never slows anybody else.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import anyio
@@ -20,7 +22,7 @@ from starlette.websockets import WebSocket
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway.answers import Answers
+from polaris_synapse.order_gateway.answers import Answers, Outcome
 from polaris_synapse.order_gateway.authentication import GatewayAuthenticator, Identity, SignedParts
 from polaris_synapse.order_gateway.entry import OrderKey
 from polaris_synapse.order_gateway.hub import ACCOUNT_CHANNELS, DECISIONS, MARKET_PREFIX, SHARED_CHANNELS, Hub
@@ -36,8 +38,9 @@ from polaris_synapse.order_gateway.order_params import (
 )
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.web.authentication import Principal
-from polaris_synapse.web.bodies import decode_json
+from polaris_synapse.web.bodies import decode_json, decode_part
 from polaris_synapse.web.errors import ApiError, error_body
+from polaris_synapse.web.protocols import send_texts
 from polaris_synapse.web.service import client_address
 from polaris_synapse.web.signing import KEY_HEADER
 
@@ -149,10 +152,12 @@ class Session:
         self._accounts_traded: set[str] = set()
         self._channels: set[str] = set()
         self._outbox: deque[bytes] = deque()
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         self._closing: _Closing | None = None
+        self._ended = False
         self._scope = anyio.CancelScope()
-        self._in_flight = anyio.Semaphore(settings.connection_requests_in_flight_max)
+        self._in_flight = 0
+        self._answered = asyncio.Event()
         self._methods: dict[str, tuple[type[Any], Callable[[Any], Awaitable[object]]]] = {
             "ping": (NoParams, self._ping),
             "subscribe": (ChannelParams, self._subscribe),
@@ -181,6 +186,7 @@ class Session:
                     await self._read(group)
                     group.cancel_scope.cancel()
         finally:
+            self._ended = True
             for channel in self._channels:
                 self._hub.leave(channel, self)
             with anyio.CancelScope(shield=True):
@@ -206,22 +212,24 @@ class Session:
 
     def push(self, payload: bytes, /) -> None:
         """Queue something to be sent, or close the connection that does not keep up."""
+        if self._ended:
+            return
         if len(self._outbox) >= self._settings.connection_backlog_messages_max:
             self._outbox.clear()
             self.close(_POLICY, Reason.SLOW_CONSUMER)
             return
         self._outbox.append(payload)
-        if not self._wake.is_set():
-            self._wake.set()
+        self._wake.set()
 
     async def _write(self) -> None:
+        """Send what waits: all that one commit answered goes out in one piece."""
         while True:
+            await self._wake.wait()
+            self._wake.clear()
             while self._outbox:
-                text = self._outbox.popleft().decode()
-                await self._websocket.send({"type": "websocket.send", "text": text})
-            self._wake = anyio.Event()
-            if not self._outbox:
-                await self._wake.wait()
+                payloads = tuple(self._outbox)
+                self._outbox.clear()
+                await send_texts(self._websocket, payloads)
 
     async def _read(self, group: anyio.abc.TaskGroup) -> None:
         """Take requests until the client leaves."""
@@ -236,8 +244,51 @@ class Session:
             self.close(_POLICY, Reason.NOT_AUTHENTICATED)
             return
         while (frame := await self._receive()) is not None:
-            await self._in_flight.acquire()
-            group.start_soon(self._handle_one, frame)
+            while self._in_flight >= self._settings.connection_requests_in_flight_max:
+                self._answered.clear()
+                await self._answered.wait()
+            self._begin(frame, group)
+
+    def _begin(self, frame: bytes, group: anyio.abc.TaskGroup) -> None:
+        """One request: orders leave at once, so that all that arrived together share a commit."""
+        try:
+            request = decode_json(frame, WsRequest)
+        except ApiError as error:
+            self._refuse(None, error)
+            return
+        self._in_flight += 1
+        try:
+            under_way = request.method == "submit" and self._submit_soon(request)
+        except Exception as error:
+            self._refuse(request.id, error)
+            self._finished()
+            return
+        if not under_way:
+            group.start_soon(self._handle_one, request)
+
+    def _submit_soon(self, request: WsRequest) -> bool:
+        """Send an order on its way; False where something has to be waited for. Raises ApiError."""
+        principal = self._valid_identity().principal
+        params = decode_part(request.params, SubmitParams)
+        if params.wait_ms:
+            return False
+        answered = partial(self._order_answered, request.id)
+        account = self._answers.submit_soon(principal, params, answered, entry="websocket")
+        if account is None:
+            return False
+        self._accounts_traded.add(account)
+        return True
+
+    def _order_answered(self, request_id: int | str, outcome: Outcome | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._refuse(request_id, outcome)
+        else:
+            self.push(_ENCODER.encode({"id": request_id, "result": outcome.body}))
+        self._finished()
+
+    def _finished(self) -> None:
+        self._in_flight -= 1
+        self._answered.set()
 
     async def _receive(self) -> bytes | None:
         message = await self._websocket.receive()
@@ -246,43 +297,56 @@ class Session:
         text = message.get("text")
         return text.encode("utf-8", "surrogatepass") if text is not None else bytes(message["bytes"])
 
-    async def _handle_one(self, frame: bytes) -> None:
+    async def _handle_one(self, request: WsRequest) -> None:
         try:
-            await self._handle(frame)
+            await self._answer(request)
         finally:
-            self._in_flight.release()
+            self._finished()
 
     async def _handle(self, frame: bytes) -> None:
-        """One request: always exactly one answer."""
-        request_id: int | str | None = None
+        """One request before the log-in is complete."""
         try:
             request = decode_json(frame, WsRequest)
-            request_id = request.id
-            result = await self._call(request)
-            payload = _ENCODER.encode({"id": request_id, "result": result})
         except ApiError as error:
+            self._refuse(None, error)
+            return
+        await self._answer(request)
+
+    async def _answer(self, request: WsRequest) -> None:
+        """Always exactly one answer."""
+        try:
+            self.push(_ENCODER.encode({"id": request.id, "result": await self._call(request)}))
+        except Exception as error:
+            self._refuse(request.id, error)
+
+    def _refuse(self, request_id: int | str | None, error: Exception) -> None:
+        """Answer with why not."""
+        if isinstance(error, ApiError):
             body = error_body(error.reason, error.detail, request_id="" if request_id is None else str(request_id))
-            payload = _ENCODER.encode({"id": request_id, "error": body})
             self._metrics.refused(error.reason)
-        except BusError as error:
-            payload = _ENCODER.encode({"id": request_id, "error": error_body(error.reason, str(error))})
-        except Exception:
-            _log.exception("request failed", address=self._address)
-            payload = _ENCODER.encode({"id": request_id, "error": error_body(Reason.INTERNAL_ERROR)})
-        self.push(payload)
+        elif isinstance(error, BusError):
+            body = error_body(error.reason, str(error))
+        else:
+            _log.error("request failed", address=self._address, exc_info=error)
+            body = error_body(Reason.INTERNAL_ERROR)
+        self.push(_ENCODER.encode({"id": request_id, "error": body}))
 
     async def _call(self, request: WsRequest) -> object:
-        params = bytes(request.params)
         if request.method == "login":
-            return await self._login(decode_json(params, LoginParams))
+            return await self._login(decode_part(request.params, LoginParams))
+        self._valid_identity()
+        params_type, method = self._methods[request.method]
+        return await method(decode_part(request.params, params_type))
+
+    def _valid_identity(self) -> Identity:
+        """Who is at the other end. Raises ApiError where nobody has logged in, or the log-in holds no more."""
         if self._identity is None:
             raise ApiError(Reason.NOT_AUTHENTICATED, "Send login first.")
         reason = self._identity.void()
         if reason is not None:
             self.close(_POLICY, reason)
             raise ApiError(reason)
-        params_type, method = self._methods[request.method]
-        return await method(decode_json(params, params_type))
+        return self._identity
 
     async def _login(self, params: LoginParams) -> object:
         if self._identity is not None and (params.token or params.key):

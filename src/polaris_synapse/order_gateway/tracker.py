@@ -74,6 +74,13 @@ class OrderTracker:
             self._wake(tracked)
         self._orders.clear()
 
+    def newest(self, order: Order) -> Order:
+        """The newest known state of an order that has just been heard of."""
+        if not order.order_id:
+            return order
+        self.take_order(order)
+        return self._tracked(order.order_id).order or order
+
     async def settle(self, order: Order, wait_ms: int) -> Order:
         """Wait at most ``wait_ms`` until the venue has answered, and with fills until they are known too."""
         self.take_order(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from polaris_synapse.domain.messages import (
 from polaris_synapse.domain.money import Asset, format_units
 from polaris_synapse.domain.orders import Order, OrderState
 from polaris_synapse.domain.reasons import Reason, explain
+from polaris_synapse.web.errors import ErrorBody
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,8 +29,13 @@ def iso_time(time_ns: int) -> str:
     """Nanoseconds since 1970 as ISO 8601 UTC with milliseconds; empty for 0."""
     if not time_ns:
         return ""
-    moment = _EPOCH + timedelta(microseconds=time_ns // 1_000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
+    return f"{_iso_second(seconds)}.{rest_ns // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _iso_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -201,6 +208,24 @@ class PendingAnswer(View, frozen=True, kw_only=True):
     account: str
     client_order_id: str
     link: str
+
+
+class BatchItem(View, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one order of a batch: ``status`` is what the order alone would have been answered with.
+
+    Exactly one of the others is there: ``result`` for 200 and 201, ``pending`` for 202, ``error`` for a refusal.
+    """
+
+    status: int
+    result: OrderAnswer | None = None
+    pending: PendingAnswer | None = None
+    error: ErrorBody | None = None
+
+
+class BatchAnswer(View, frozen=True, kw_only=True):
+    """One item for each order of the batch, in the same order."""
+
+    results: list[BatchItem]
 
 
 class OrdersAnswer(View, frozen=True, kw_only=True):

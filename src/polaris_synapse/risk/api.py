@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from polaris_synapse.bus.clock import Clock
-from polaris_synapse.bus.port import Bus
+from polaris_synapse.bus.port import Bus, BusError
 from polaris_synapse.domain.messages import (
     ActivateBreaker,
     Answer,
@@ -49,6 +49,7 @@ from polaris_synapse.risk.api_types import (
     TrippedBody,
 )
 from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.storage.port import ReadModels
 from polaris_synapse.web.authentication import ALL_ACCOUNTS, Authenticator, Principal, Role
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_bytes, read_struct
@@ -91,9 +92,10 @@ def build_api(
     readiness: Mapping[str, Callable[[], str | None]],
     openapi: OpenApiInfo | None = None,
     allowed_hosts: Sequence[str] = (),
+    emergency: EmergencyStops | None = None,
 ) -> ASGIApp:
-    """The ASGI app of the risk service."""
-    handlers = _Handlers(bus, core, clock, read_models, authenticator)
+    """The ASGI app of the risk service. ``emergency``: what stops while the journal cannot be written."""
+    handlers = _Handlers(bus, core, clock, read_models, authenticator, emergency)
     return service_app(
         service=SERVICE,
         title="Polaris Synapse risk",
@@ -153,8 +155,15 @@ class _Handlers:
     """The endpoints. Each authenticates first, so that nobody learns from refusals what exists."""
 
     def __init__(
-        self, bus: Bus, core: RiskCore, clock: Clock, read_models: ReadModels, authenticator: Authenticator
+        self,
+        bus: Bus,
+        core: RiskCore,
+        clock: Clock,
+        read_models: ReadModels,
+        authenticator: Authenticator,
+        emergency: EmergencyStops | None,
     ) -> None:
+        self._emergency = emergency
         self._bus = bus
         self._core = core
         self._clock = clock
@@ -165,9 +174,13 @@ class _Handlers:
         """POST /circuit-breaker/activate."""
         actor = await self._who_may_stop(request)
         body = await read_struct(request, BreakerBody) if await read_bytes(request) else BreakerBody()
-        return await self._command(
-            ActivateBreaker(time_ns=self._clock.now_ns(), actor=actor, scope=body.scope, note=body.note)
-        )
+        command = ActivateBreaker(time_ns=self._clock.now_ns(), actor=actor, scope=body.scope, note=body.note)
+        try:
+            return await self._command(command)
+        except BusError as error:
+            if self._emergency is None or error.reason is not Reason.JOURNAL_UNAVAILABLE:
+                raise
+        return _not_journaled((), self._emergency.trip(command))
 
     async def reset(self, request: Request) -> Response:
         """POST /circuit-breaker/reset."""
@@ -205,15 +218,20 @@ class _Handlers:
             principal.require_account(body.account)
             if body.level < self._core.kill_levels().get(body.account, KillLevel.OFF):
                 raise ApiError(Reason.ROLE_NOT_ALLOWED, "Lowering the kill switch takes a risk officer.")
-        return await self._command(
-            SetKillLevel(
-                time_ns=self._clock.now_ns(),
-                actor=principal.actor,
-                level=body.level,
-                account=body.account,
-                note=body.note,
-            )
+        command = SetKillLevel(
+            time_ns=self._clock.now_ns(),
+            actor=principal.actor,
+            level=body.level,
+            account=body.account,
+            note=body.note,
         )
+        try:
+            return await self._command(command)
+        except BusError as error:
+            letting_go = body.level <= max(self._core.kill_levels()["*"], KillLevel.OFF)
+            if self._emergency is None or letting_go or error.reason is not Reason.JOURNAL_UNAVAILABLE:
+                raise
+        return _not_journaled(*await self._emergency.stop(command))
 
     async def kill_levels(self, request: Request) -> Response:
         """GET /kill-switch."""
@@ -336,6 +354,16 @@ class _Handlers:
         if limits is None:
             raise ApiError(Reason.ACCOUNT_NOT_FOUND, f"There is no account {account}.")
         return json_response(LimitsBody(account=account, limits=LimitsFields.of(limits)))
+
+
+def _not_journaled(order_ids: Sequence[int], kept: bool) -> Response:
+    detail = (
+        "The journal cannot be written. No new order is taken and nothing more is sent to a venue; the cancels of the "
+        f"{len(order_ids)} orders open at venues were sent. The stop enters the journal first when it works again"
+    )
+    detail += ", also after a restart." if kept else ", but is lost if the desk ends before."
+    body = ChangedBody(changed=True, order_ids=list(order_ids), journaled=False, detail=detail)
+    return json_response(body, status=202)
 
 
 def _is_local(request: Request) -> bool:

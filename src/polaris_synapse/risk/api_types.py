@@ -57,10 +57,16 @@ class BreakersBody(Struct, frozen=True, kw_only=True):
 
 
 class ChangedBody(Struct, frozen=True, kw_only=True):
-    """Whether the request changed anything, and the orders that it asked to cancel."""
+    """Whether the request changed anything, and the orders that it asked to cancel.
+
+    ``journaled`` false (HTTP 202): the journal cannot be written, and the stop is in force all the same; ``detail``
+    says how far.
+    """
 
     changed: bool
     order_ids: list[int] = []
+    journaled: bool = True
+    detail: str = ""
 
 
 class KillSwitchBody(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ class RiskMetrics:
         self._totals: dict[str, AccountMetrics] = {}
         self._realised: dict[tuple[str, str], int] = {}
         self._tripped: set[str] = set()
+        self._stale_accounts: set[str] = set()
         self.refusals = Counter(
             "polaris_risk_refusals", "Orders refused by the checks, by reason.", ["reason"], registry=registry
         )
@@ -64,7 +65,7 @@ class RiskMetrics:
         self.kill_level.set(level)
 
     def take(self, message: Message) -> None:
-        """Fold a fact."""
+        """Fold a fact; ``show`` brings what takes adding up."""
         if isinstance(message, OrderUpdated):
             if message.order.state is OrderState.REFUSED:
                 self.refusals.labels(message.order.reason.name).inc()
@@ -77,7 +78,7 @@ class RiskMetrics:
             self._show_account(message)
         elif isinstance(message, PositionChanged):
             self._realised[message.account, message.symbol] = message.realised_pnl_units
-            self._show_realised(message.account)
+            self._stale_accounts.add(message.account)
         elif isinstance(message, LimitBreached):
             self.breaches.labels(message.reason.name).inc()
         elif isinstance(message, BreakerChanged):
@@ -110,9 +111,14 @@ class RiskMetrics:
             start = sum(one.day_start_equity_units for one in included)
             self.day_profit.labels(name).set((equity - start) / self._unit)
 
-    def _show_realised(self, account: str) -> None:
+    def show(self) -> None:
+        """Show what was folded since the last time and takes adding up: once for many facts."""
+        if not self._stale_accounts:
+            return
         self.realised.labels(ALL).set(sum(self._realised.values()) / self._unit)
-        label = self._label(account)
-        if label is not None:
-            own = sum(units for (owner, _), units in self._realised.items() if owner == account)
-            self.realised.labels(label).set(own / self._unit)
+        for account in self._stale_accounts:
+            label = self._label(account)
+            if label is not None:
+                own = sum(units for (owner, _), units in self._realised.items() if owner == account)
+                self.realised.labels(label).set(own / self._unit)
+        self._stale_accounts.clear()

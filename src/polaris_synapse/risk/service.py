@@ -17,6 +17,7 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import EXECUTIONS, RISK_EVENTS
 from polaris_synapse.risk.api import build_api
 from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.metrics import ALL, RiskMetrics
 from polaris_synapse.risk.settings import RiskSettings
 from polaris_synapse.storage.port import ReadModels
@@ -44,7 +45,9 @@ class RiskService:
         clock: Clock,
         registry: CollectorRegistry,
         settings: RiskSettings,
+        emergency: EmergencyStops | None = None,
     ) -> None:
+        self._emergency = emergency
         self._bus = bus
         self._core = core
         self._read_models = read_models
@@ -71,6 +74,7 @@ class RiskService:
             readiness=self.readiness(),
             openapi=openapi,
             allowed_hosts=allowed_hosts,
+            emergency=self._emergency,
         )
 
     async def run(self) -> None:
@@ -108,6 +112,7 @@ class RiskService:
                     async for batch in subscription:
                         for envelope in batch:
                             self._metrics.take(envelope.message)
+                        self._metrics.show()
                     return
             except SlowConsumerError:
                 _log.warning("the risk metrics fell behind and start over from the state")
@@ -118,3 +123,4 @@ class RiskService:
             self._metrics.take(metrics)
         for position in await self._read_models.positions(account=None):
             self._metrics.take(position)
+        self._metrics.show()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Table
@@ -311,4 +311,35 @@ COMPLIANCE_PROJECTIONS: Final[dict[type[m.Message], Projection]] = {
     m.AccountStanding: _standing,
     m.ComplianceAlert: _alert,
     m.AuditEntry: _audit,
+}
+
+
+def _order_key(updated: m.OrderUpdated) -> Hashable | None:
+    # Refusals have no order id, and each is a row of its own.
+    return updated.order.order_id or None
+
+
+def newest_only(facts: Sequence[Envelope]) -> list[Envelope]:
+    """Facts without those whose row a later one replaces wholly: an order changes often within one transaction."""
+    seen: set[tuple[type[m.Message], Hashable]] = set()
+    kept: list[Envelope] = []
+    for fact in reversed(facts):
+        kind = type(fact.message)
+        key_of = _REPLACING.get(kind)
+        key = None if key_of is None else key_of(fact.message)
+        if key is not None:
+            if (kind, key) in seen:
+                continue
+            seen.add((kind, key))
+        kept.append(fact)
+    kept.reverse()
+    return kept
+
+
+#: Facts that replace the whole row of the one before, and what names the row; None where a fact replaces nothing.
+_REPLACING: Final[dict[type[m.Message], Callable[[Any], Hashable | None]]] = {
+    m.OrderUpdated: _order_key,
+    m.BalanceChanged: lambda balance: (balance.account, balance.asset),
+    m.PositionChanged: lambda position: (position.account, position.symbol),
+    m.AccountMetrics: lambda metrics: metrics.account,
 }

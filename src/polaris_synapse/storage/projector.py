@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
+import anyio
 import msgspec
 import sqlalchemy as sa
 import structlog
@@ -25,7 +28,7 @@ from polaris_synapse.bus.subscriptions import BusSubscription
 from polaris_synapse.domain.messages import Message, SetInstrumentStatus
 from polaris_synapse.storage import schema
 from polaris_synapse.storage.database import Database, DatabaseUnavailableError
-from polaris_synapse.storage.projections import Projection
+from polaris_synapse.storage.projections import Projection, newest_only
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _encoder: Final = msgspec.json.Encoder()
@@ -78,6 +81,7 @@ class Projector:
         metrics: ProjectorMetrics,
         batch_messages_max: int,
         retry_seconds_max: float,
+        gather_seconds: float = 0.0,
     ) -> None:
         self.name = name
         self.subscription = subscription
@@ -91,6 +95,8 @@ class Projector:
         self._metrics = metrics
         self._batch_messages_max = batch_messages_max
         self._retry_seconds_max = retry_seconds_max
+        self._gather_seconds = gather_seconds
+        self._hurry = asyncio.Event()
         self._fact_offset = subscription.fact_offset
         # Recovery may have set the subscription's progress back behind the database's.
         self._first_recorded: int | None = subscription.recorded_offset
@@ -105,7 +111,18 @@ class Projector:
                 await self._write(chunk, released if chunk[-1] is facts[-1] else chunk[-1].offset)
                 self.subscription.let_go(len(chunk))
                 self._wake_waiting()
+            await self._gather()
         await self.record_progress()
+
+    async def _gather(self) -> None:
+        """Let facts gather for a moment, unless somebody waits to read them.
+
+        A transaction costs as much as dozens of rows, and a row that changes often is then written once.
+        """
+        self._hurry.clear()
+        if self._gather_seconds and not self._waiting and not self.subscription.is_closed:
+            with anyio.move_on_after(self._gather_seconds):
+                await self._hurry.wait()
 
     async def record_progress(self) -> None:
         """Record that nothing is missing although nothing was written for a while, so that a restart replays less."""
@@ -120,6 +137,7 @@ class Projector:
         if self.subscription.taken < target:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((target, future))
+            self._hurry.set()
             await future
 
     def _wake_waiting(self) -> None:
@@ -187,14 +205,14 @@ class Projector:
         """Rows by table and key, the last one of a key in the place of the ones before; and new instrument states."""
         rows: dict[Table, dict[Any, dict[str, Any]]] = {}
         statuses: dict[str, str] = {}
-        for fact in facts:
+        for fact in newest_only(facts):
             message = fact.message
             if isinstance(message, SetInstrumentStatus):
                 statuses[message.symbol] = message.status.value
                 continue
             for table, row in self._projections[type(message)](fact, message):
                 by_key = rows.setdefault(table, {})
-                key = tuple(row[column.name] for column in table.primary_key)
+                key = _key_of(table)(row)
                 before = by_key.get(key)
                 if before is None:
                     by_key[key] = row
@@ -213,14 +231,27 @@ def _upsert_text(table: Table, dialect: Dialect) -> str:
     return text
 
 
+@lru_cache(maxsize=64)
+def _key_of(table: Table) -> Callable[[dict[str, Any]], Any]:
+    """What reads a row's primary key."""
+    return itemgetter(*(column.name for column in table.primary_key))
+
+
+@lru_cache(maxsize=64)
+def _values_of(table: Table) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """What reads a row's values in the order of the table's columns."""
+    read: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*(column.name for column in table.columns))
+    return read
+
+
 def _values(table: Table, rows: Iterable[dict[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
     """Rows in the order of the table's columns, with the body as JSON."""
-    names = [column.name for column in table.columns]
+    read = _values_of(table)
     found: list[tuple[Any, ...]] = []
     for row in rows:
         if "body" in row:
             row["body"] = _encoder.encode(row["body"]).decode()
-        found.append(tuple(row[name] for name in names))
+        found.append(read(row))
     return [_without_nul(row) for row in found] if dialect == "postgresql" else found
 
 

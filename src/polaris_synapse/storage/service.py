@@ -114,6 +114,7 @@ class StorageService:
             metrics=self._metrics,
             batch_messages_max=self._settings.batch_messages_max,
             retry_seconds_max=self._settings.retry_seconds_max,
+            gather_seconds=self._settings.gather_seconds,
         )
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     ``backlog_messages_max``: facts that may wait for the database before new orders are refused.
     ``caught_up_seconds_max``: how long a reader waits for its own write. ``retry_seconds_max``: the longest pause
     between two attempts while the database is gone. ``readers_max``: reads that run at the same time.
+    ``gather_seconds``: how long facts gather for one transaction while nobody waits to read them.
     ``progress_seconds``: how often a quiet database records that it has missed nothing, so that replay can begin late.
     """
 
@@ -21,6 +22,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     batch_messages_max: int = 5_000
     caught_up_seconds_max: float = 5.0
     retry_seconds_max: float = 5.0
+    gather_seconds: float = 0.02
     progress_seconds: float = 1.0
     readers_max: int = 2
 

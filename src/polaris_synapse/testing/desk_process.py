@@ -82,7 +82,7 @@ class DeskProcess:
         self.place = place
         self._key = read_key_file(operator_key_file(self.directory))
         # Plain HTTP on this machine: no proxy of the environment, and no certificates to load.
-        self._client = httpx2.Client(timeout=_REQUEST_SECONDS_MAX, trust_env=False, verify=False)  # noqa: S501
+        self._client = httpx2.Client(timeout=_REQUEST_SECONDS_MAX, trust_env=False, verify=False)
         return time.monotonic() - began
 
     @property

@@ -33,21 +33,22 @@ from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream,
 Progress = Callable[[str, float], None]
 
 PERCENTILES: Final = ((50.0, "p50"), (99.0, "p99"), (99.9, "p99.9"))
-#: Counted after this long, when caches are warm.
-_WARM_UP_SECONDS: Final = 1.0
+#: Orders a second.
+OPEN_LOOP_RATES: Final = (1_000, 5_000, 10_000)
 _DRAIN_SECONDS_MAX: Final = 30.0
 #: Between two measurements the desk works off what it owes its read models.
 _REST_SECONDS_MAX: Final = 120.0
 
 
 class OrderPlan(Struct, frozen=True, kw_only=True):
-    """What to measure. ``seconds`` each; ``rates`` (orders a second) of the open loop; ``only`` names kinds."""
+    """What to measure. ``seconds`` each, after a warm-up; ``rates`` (orders a second) of the open loop; ``only`` names kinds."""
 
     directory: Path
     seconds: float = 5.0
+    warm_up_seconds: float = 1.0
     connections: int = 10
     in_flight: int = 16
-    rates: tuple[int, ...] = (1_000, 5_000, 10_000)
+    rates: tuple[int, ...] = OPEN_LOOP_RATES
     batch_orders: int = 50
     only: tuple[str, ...] = ()
 
@@ -81,7 +82,7 @@ class _WsAnswer(Struct):
 
 
 class _BatchItem(Struct):
-    order: _OrderSeen | None = None
+    result: _Result | None = None
     error: _Error | None = None
 
 
@@ -191,7 +192,7 @@ class _Client:
                 if status != 200:
                     raise LoadClientError(f"a batch was refused: {answer.decode()}")
                 for item in _BATCH_ANSWER.decode(answer).results:
-                    tally.take(item.order, item.error, latency)
+                    tally.take(item.result.order if item.result else None, item.error, latency)
             connection.close()
 
         tasks = [asyncio.create_task(client(number)) for number in range(self._plan.connections)]
@@ -223,7 +224,7 @@ class _Client:
         return figures
 
     async def _timed(self, name: str) -> list[Figure]:
-        await asyncio.sleep(_WARM_UP_SECONDS)
+        await asyncio.sleep(self._plan.warm_up_seconds)
         began, cpu_began = time.perf_counter(), cpu_seconds(self._process_id)
         self._tally.begin()
         await asyncio.sleep(self._plan.seconds)
@@ -356,6 +357,13 @@ def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
         fills=fills,
         refused=dict(tally.refused),
     )
+
+
+def sentences(report: OrderReport) -> Iterator[str]:
+    """What a report says besides its figures."""
+    yield f"{report.acknowledged:,} orders acknowledged, all found in the read model; {report.fills:,} fills"
+    for reason, count in sorted(report.refused.items()):
+        yield f"{count:,} refused: {reason}"
 
 
 def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[str], Any]]]:

@@ -56,39 +56,27 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _levels(body: bytes) -> int:
-    """How deep arrays and objects lie in each other, without parsing: brackets inside texts do not count."""
-    deepest = level = 0
-    in_text = escaped = False
-    for byte in body:
-        if in_text:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:  # backslash
-                escaped = True
-            elif byte == 0x22:  # quotation mark
-                in_text = False
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif byte in b"]}":
-            level -= 1
-    return deepest
+class _TooDeepError(ValueError):
+    """Objects and lists lie in each other too often."""
 
 
-def _count_keys(value: Any) -> int:
-    """The keys of all objects in a decoded value. Refuses integers past 64 bits on the way."""
-    if type(value) is int:
-        if not -INTEGER_MAX - 1 <= value <= INTEGER_MAX:
+def _count_keys(value: Any, levels_left: int = BODY_LEVELS_MAX) -> int:
+    """The keys of all objects in a decoded value. Refuses integers past 64 bits and deep nesting on the way."""
+    kind = type(value)
+    if kind is dict:
+        keys, items = len(value), value.values()
+    elif kind is list:
+        keys, items = 0, value
+    else:
+        if kind is int and not -INTEGER_MAX - 1 <= value <= INTEGER_MAX:
             raise ApiError(Reason.INVALID_VALUE, "A whole number has at most 64 bits here.")
         return 0
-    if type(value) is dict:
-        return len(value) + sum(_count_keys(item) for item in value.values() if type(item) is not str)
-    if type(value) is list:
-        return sum(_count_keys(item) for item in value if type(item) is not str)
-    return 0
+    if not levels_left:
+        raise _TooDeepError
+    for item in items:
+        if type(item) is not str:
+            keys += _count_keys(item, levels_left - 1)
+    return keys
 
 
 def _quoted(name: str) -> str:
@@ -124,8 +112,6 @@ def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
 def decode_json(body: bytes, type_: type[T]) -> T:
     """JSON bytes as ``type_``, strictly. Raises ApiError."""
     any_type: Any = type_
-    if body.count(b"[") + body.count(b"{") > BODY_LEVELS_MAX and _levels(body) > BODY_LEVELS_MAX:
-        raise ApiError(Reason.MALFORMED_JSON, f"Objects and lists lie at most {BODY_LEVELS_MAX} levels deep here.")
     try:
         raw = _UNTYPED.decode(body)
         # As many colons as keys prove that no key came twice. Otherwise a text holds a colon, or a key did: look.
@@ -136,12 +122,23 @@ def decode_json(body: bytes, type_: type[T]) -> T:
         raise ApiError(Reason.DUPLICATE_FIELD, f"The field {_quoted(str(error))} is given twice.") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise refusal(error) from None
-    except RecursionError:
-        raise ApiError(Reason.MALFORMED_JSON, "The body is nested too deeply.") from None
+    except (_TooDeepError, RecursionError):
+        detail = f"Objects and lists lie at most {BODY_LEVELS_MAX} levels deep here."
+        raise ApiError(Reason.MALFORMED_JSON, detail) from None
     except ValueError:
         raise ApiError(Reason.MALFORMED_JSON, "The body cannot be read as JSON.") from None
     if not reads_strictly(any_type) and (name := unknown_field(raw, any_type)):
         raise ApiError(Reason.UNKNOWN_FIELD, f"There is no field {_quoted(name)}.")
+    return value
+
+
+def decode_part(part: bytes | msgspec.Raw, type_: type[T]) -> T:
+    """A part of a body that ``decode_json`` has read, whose type forbids unknown fields. Raises ApiError."""
+    any_type: Any = type_
+    try:
+        value: T = _decoder(any_type).decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise refusal(error) from None
     return value
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import http
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _NEVER: Final = float("inf")
 _LINGER_SECONDS: Final = 1.0
+#: Where a WebSocket's scope holds what sends many messages in one write.
+_SEND_TEXTS: Final = "polaris.send_texts"
+_ABNORMAL_CLOSURE: Final = 1006
 
 
 def bare_response(reason: Reason, detail: str = "") -> bytes:
@@ -169,13 +174,50 @@ class HttpProtocol(HttpToolsProtocol, Limited):
         self.flow.resume_reading()
 
 
+def _text_frame(payload: bytes) -> bytes:
+    """A whole text message as a server sends it: one final frame, not masked."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + payload
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+async def send_texts(websocket: WebSocket, payloads: Sequence[bytes]) -> None:
+    """Send text messages in one write; one after the other where the server is not ours.
+
+    A write is a system call, and dearer than the message. Raises WebSocketDisconnect.
+    """
+    together = websocket.scope.get("extensions", {}).get(_SEND_TEXTS)
+    if together is not None:
+        await together(payloads)
+        return
+    for payload in payloads:
+        await websocket.send({"type": "websocket.send", "text": payload.decode()})
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol, Limited):
-    """WebSockets with a limit on clients that do not read."""
+    """WebSockets with a limit on clients that do not read, and many messages in one write."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         state = named.get("server_state") or arguments[1]
         self.limits = _limits_of(state)
+
+    async def run_asgi(self) -> None:
+        """Run the app, which finds ``send_texts`` in its scope."""
+        # ASGI gives extensions a dictionary each; what is ours is a function.
+        extensions: Any = {**(self.scope["extensions"] or {}), _SEND_TEXTS: self._send_texts}
+        self.scope["extensions"] = extensions
+        await super().run_asgi()
+
+    async def _send_texts(self, payloads: Sequence[bytes]) -> None:
+        """Only after the handshake. No extension changes the payload: compression is off."""
+        await self.writable.wait()
+        if self.disconnected or self.close_sent:
+            raise WebSocketDisconnect(_ABNORMAL_CLOSURE)
+        self.transport.write(b"".join([_text_frame(payload) for payload in payloads]))
 
     def pause_writing(self) -> None:
         """The client does not read."""

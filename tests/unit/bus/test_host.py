@@ -137,6 +137,53 @@ async def test_what_waits_shares_a_commit() -> None:
         assert journal.commits - before <= 2
 
 
+async def test_requests_without_a_coroutine_share_a_commit_and_are_answered_each() -> None:
+    """``request_soon`` calls back once for each command, after its commit, and one commit serves all of them."""
+    journal = MemoryJournal()
+    async with running_host(cores(), journal=journal) as host:
+        before = journal.commits
+        results: list[Answer | BusError] = []
+        complete = anyio.Event()
+
+        def done(result: Answer | BusError) -> None:
+            results.append(result)
+            if len(results) == 100:
+                complete.set()
+
+        for number in range(100):
+            host.request_soon(funds(number + 1_000), done)
+        assert results == []
+        with anyio.fail_after(5):
+            await complete.wait()
+        assert [result.detail for result in results if isinstance(result, Answer)] == [
+            f"r{number + 1_000}" for number in range(100)
+        ]
+        assert journal.commits - before == 1
+
+
+async def test_a_request_without_a_coroutine_hears_why_there_is_no_answer() -> None:
+    """Without an answer ``done`` gets TIMED_OUT; a stopped host refuses at once and does not call it."""
+    host = build_host(cores(), settings=HostSettings(request_timeout_seconds=0.05))
+    await host.start()
+    results: list[Answer | BusError] = []
+    came = anyio.Event()
+
+    def done(result: Answer | BusError) -> None:
+        results.append(result)
+        came.set()
+
+    host.request_soon(ReviewKyc(time_ns=1, account="alice", state=KycState.APPROVED), done)
+    with anyio.fail_after(5):
+        await came.wait()
+    assert isinstance(results[0], BusError)
+    assert results[0].reason is Reason.TIMED_OUT
+    await host.stop()
+    with pytest.raises(BusError) as caught:
+        host.request_soon(funds(1), done)
+    assert caught.value.reason is Reason.SHUTTING_DOWN
+    assert len(results) == 1
+
+
 async def test_facts_are_published_with_ids_made_of_their_causes() -> None:
     """A subscriber gets facts in order, in batches, and each envelope names the input that caused it."""
     async with (

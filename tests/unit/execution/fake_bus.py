@@ -69,6 +69,11 @@ class FakeBus:
         self.requests.append(command)
         return Answer(time_ns=command.time_ns, request_id=command.request_id, reason=self.answer)
 
+    def request_soon(self, command: Command, done: Callable[[Answer | BusError], None], /) -> None:
+        """Answer with ``answer``."""
+        self.requests.append(command)
+        done(Answer(time_ns=command.time_ns, request_id=command.request_id, reason=self.answer))
+
     async def send(self, messages: Iterable[Message], /) -> int:
         """Keep the messages."""
         await anyio.lowlevel.checkpoint()

@@ -112,6 +112,15 @@ async def running(desk: Desk) -> AsyncIterator[Desk]:
         tasks.cancel_scope.cancel()
 
 
+async def test_a_slow_order_does_not_hold_up_the_others() -> None:
+    """Orders numbered as risk numbers them go their own ways: one that hangs delays few others, not all."""
+    async with running(Desk()) as desk:
+        desk.venue.script("submit", Fault.HANGS)
+        orders = [desk.submit(1024 * number) for number in range(1, 41)]
+        desk.bus.publish(*orders)
+        await wait_until(lambda: len(desk.venue.accepted) >= 30)
+
+
 async def test_it_tells_the_core_its_venues() -> None:
     """The first thing sent is the list of venues and whether real trading is on."""
     async with running(Desk(real_trading=True)) as desk:

@@ -287,7 +287,7 @@ def test_an_armed_order_can_be_replaced_and_cancelled() -> None:
     market = PaperMarketByHand()
     market.trade(100, 1, BUY)
     market.submit(1, BUY, 10, type_=OrderType.STOP, stop_price_ticks=105)
-    assert events(market.replace(1, 5, 0, 110)) == [E.REPLACE]
+    assert events(market.replace(1, 5, 0, 110)) == [E.REPLACE, E.ARM]
     assert market.trade(106, 1, BUY) == []
     assert market.replace(1, 5, 0, 90)[0].reason is Reason.BOOK_TRIGGER_IMMEDIATE
     assert events(market.cancel(1)) == [E.CANCEL]

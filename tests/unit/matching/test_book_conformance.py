@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.unit.matching.books import IMPLEMENTATIONS
 from tests.unit.matching.script import play
 
-from polaris_synapse.matching.core.book import Book
 from polaris_synapse.matching.core.port import BookSettings, OrderBook
-
-IMPLEMENTATIONS: dict[str, Callable[[BookSettings], OrderBook]] = {"python": Book}
 
 SCRIPTS: dict[str, str] = {
     "a limit order rests at its price": """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +67,7 @@ class FakeDesk:
 
     def __init__(self) -> None:
         self.commands: list[m.Message] = []
+        self.tasks: set[asyncio.Future[None]] = set()
         self.notes: list[m.AuditNote] = []
         self.orders_by_id: dict[int, Order] = {}
         self.recorded: list[m.ExecutionRecorded] = []
@@ -97,6 +99,19 @@ class FakeDesk:
         if self.refuse is not Reason.NONE:
             return m.Answer(time_ns=1, request_id=command.request_id, reason=self.refuse, detail="because")
         return self._answer(command)
+
+    def request_soon(self, command: m.Command, done: Callable[[m.Answer | BusError], None], /) -> None:
+        async def ask() -> None:
+            try:
+                done(await self.request(command))
+            except BusError as error:
+                done(error)
+
+        if self.fail not in {None, Reason.TIMED_OUT}:
+            self.commands.append(command)
+            raise BusError(self.fail or Reason.NONE, "the bus says no")
+        self.tasks.add(task := asyncio.ensure_future(ask()))
+        task.add_done_callback(self.tasks.discard)
 
     def _answer(self, command: m.Command) -> m.Answer:
         done = m.Answer(time_ns=1, request_id=command.request_id)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 
 _BODIES: dict[tuple[str, str], object] = {
     ("POST", "/orders"): buy(),
+    ("POST", "/orders/batch"): {"orders": [buy()]},
     ("POST", "/orders/preview"): buy(),
     ("PATCH", "/orders/{order_id}"): {"price": "1.00"},
     ("PATCH", "/orders/by-client-id/{client_order_id}"): {"price": "1.00"},

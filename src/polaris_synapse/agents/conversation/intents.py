@@ -66,6 +66,7 @@ class Trigger(StrEnum):
     OTHER = "OTHER"
     PRICE_ABOVE = "PRICE_ABOVE"
     PRICE_BELOW = "PRICE_BELOW"
+    PRICE_REACHES = "PRICE_REACHES"  # from whichever side the market stands on
     RECURRING = "RECURRING"
     RISES_PERCENT = "RISES_PERCENT"
     TIME = "TIME"

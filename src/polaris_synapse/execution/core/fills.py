@@ -23,9 +23,10 @@ def book_fill(
     """Tell risk of a fill unless it is known; returns whether it was new and booked.
 
     ``completes``: the venue calls it the last one, which counts for orders by quote amount only, because for every
-    other order the quantities say it; ``total_lots`` is then what such an order traded in all. ``certain``: the terms
-    in force are known from the same answer. A fill that the order
-    cannot have is not booked: it opens a break, or a query where a replacement under way might explain it.
+    other order the quantities say it; ``total_lots`` is then what such an order traded in all, where the venue says
+    it, and the order is filled once its trades add up to that. ``certain``: the terms in force are known from the same
+    answer. A fill that the order cannot have is not booked: it opens a break, or a query where a replacement under way
+    might explain it.
     """
     if fill.trade_id in order.trade_ids:
         return False
@@ -46,6 +47,9 @@ def book_fill(
         return False
     filled_lots = order.filled_lots + order.settled_lots + fill.quantity_lots
     if order.by_quote_amount:
+        # The last trade can overtake the others, or be heard alone where a gap swallowed them.
+        order.total_lots = total_lots if completes else order.total_lots
+        completes = filled_lots == order.total_lots if order.total_lots else completes
         event = OrderEvent.FILL if completes else OrderEvent.PARTIAL_FILL
         fits = True
     else:
@@ -71,5 +75,8 @@ def book_fill(
         return False
     order.trade_ids.append(fill.trade_id)
     orders.state.trades[key] = order.order_id
-    orders.report(out, order, event, fill=fill, quantity_lots=total_lots if event is OrderEvent.FILL else 0)
+    # Only an order by quote amount learns its quantity from its last fill. An older count of the venue's must not cut
+    # down the quantity of any other.
+    total_lots = order.total_lots if order.by_quote_amount and event is OrderEvent.FILL else 0
+    orders.report(out, order, event, fill=fill, quantity_lots=total_lots)
     return True

@@ -46,11 +46,12 @@ class VenueOrder(Struct, kw_only=True):
     """One order at a venue as the core sees it; ``state`` moves only by the order table, with each report to risk.
 
     ``*_sent_ns`` say since when an answer to that request is awaited, 0 for not at all. ``settled_lots`` are lots that
-    the venue counts and a person has accounted for outside of the order. ``unanswered``, ``denials`` and ``disputes``
+    the venue counts and a person has accounted for outside of the order. ``total_lots`` are what the venue says that a
+    filled order by quote amount traded in all, 0 before it says so. ``unanswered``, ``denials`` and ``disputes``
     count queries in a row that got no answer, that said "no such order", and that contradicted what is known here;
     ``queried_ns`` is when the last one was sent and ``counted_ns`` the one whose answer was counted, so that a
-    repeated or late answer to the same question never counts twice. ``final_check``: it has ended, and the venue is
-    still to be asked whether that was all.
+    repeated or late answer to the same question never counts twice; ``heard_ns`` is when risk was last told something.
+    ``final_check``: it has ended (at ``ended_ns``), and the venue is still to be asked whether that was all.
     """
 
     order_id: int
@@ -63,6 +64,7 @@ class VenueOrder(Struct, kw_only=True):
     stop_price_ticks: int
     filled_lots: int = 0
     settled_lots: int = 0
+    total_lots: int = 0
     venue_order_id: str = ""
     seen_at_venue: bool = False
     submit_sent_ns: int = 0
@@ -75,10 +77,12 @@ class VenueOrder(Struct, kw_only=True):
     check_ns: int = 0
     queried_ns: int = 0
     counted_ns: int = 0
+    heard_ns: int = 0
     unanswered: int = 0
     denials: int = 0
     disputes: int = 0
     final_check: bool = False
+    ended_ns: int = 0
 
     @property
     def is_terminal(self) -> bool:

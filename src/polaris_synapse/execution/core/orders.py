@@ -99,8 +99,12 @@ class Orders:
         self.look_again(order, self.now_ns + wait_ns)
 
     def counts(self, order: VenueOrder, status: VenueOrderStatus) -> bool:
-        """Whether an answer is the first one to the latest question, and so may be counted against the order."""
-        if status.time_ns < order.queried_ns or order.counted_ns >= order.queried_ns:
+        """Whether an answer may be counted against the order.
+
+        It is the first one to the latest question, and what is known here is not newer: an answer that reports have
+        overtaken contradicts nothing.
+        """
+        if status.time_ns < max(order.queried_ns, order.heard_ns) or order.counted_ns >= order.queried_ns:
             return False
         order.counted_ns = order.queried_ns
         return True
@@ -134,6 +138,7 @@ class Orders:
         if fill is not None:
             order.filled_lots += fill.quantity_lots
         order.state = next_state(order.state, event, filled_lots=order.filled_lots)
+        order.heard_ns = self.now_ns
         out.append(
             OrderReport(
                 time_ns=self.now_ns,
@@ -153,6 +158,7 @@ class Orders:
         if order.is_terminal:
             self._end(order)
             if not was_terminal:
+                order.ended_ns = self.now_ns
                 self._remember_end(order)
 
     def follow(self, order: VenueOrder, event: OrderEvent) -> None:

@@ -81,15 +81,22 @@ class VenueStatuses:
             self._orders.watch(order)
         elif status.state in TERMINAL_STATES:
             order.disputes = 0
-            order.final_check = False
-            self._orders.look_again(order, 0)
+            self._looked_after_the_end(order, status)
+
+    def _looked_after_the_end(self, order: VenueOrder, status: VenueOrderStatus) -> None:
+        """An ended order and the venue agree. Final only where the venue had the time to learn of its last trades."""
+        settled_ns = order.ended_ns + self._orders.rules.settle_ns
+        if order.final_check and status.time_ns < settled_ns:
+            self._orders.look_again(order, settled_ns)
+            return
+        order.final_check = False
+        self._orders.look_again(order, 0)
 
     def _absent(self, out: Out, order: VenueOrder, status: VenueOrderStatus) -> None:
         """The venue has no such order. Proof only with the trades looked through, late enough, and more than once."""
         rules = self._orders.rules
         if order.is_terminal:
-            order.final_check = False
-            self._orders.look_again(order, 0)
+            self._looked_after_the_end(order, status)
             return
         late_enough = status.time_ns - order.oldest_request_ns >= rules.settle_ns
         if status.trades_checked and late_enough and self._orders.counts(order, status):
@@ -206,6 +213,9 @@ class VenueStatuses:
             )
         elif order.state is OrderState.ARMED and not armed:
             self._orders.report(out, order, OrderEvent.TRIGGER)
+        elif order.state is OrderState.WORKING and armed:
+            # Its cancel or replacement was refused, which says nothing of the trigger that it still waits for.
+            self._orders.report(out, order, OrderEvent.ARM)
         if order.cancel_wanted and not order.cancel_sent_ns:
             # The cancel was lost on the way. To cancel twice is safe, and whoever asked still wants it.
             order.cancel_sent_ns = self._orders.now_ns

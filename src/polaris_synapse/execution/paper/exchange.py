@@ -180,6 +180,9 @@ class PaperExchange:
         reason, detail = self._replace_refusal(market, order, command)
         if reason is not Reason.NONE:
             self._outbox.refuse(order.order_id, order.symbol, OrderEvent.REJECT_REPLACE, reason, detail)
+            if order.state is OrderState.ARMED:
+                # The refused change leaves it where it was: waiting for its trigger.
+                self._outbox.say(order, OrderEvent.ARM)
             return
         market.replace(
             order,

@@ -132,6 +132,8 @@ class PaperMarket:
             order.quantity_lots, order.price_ticks = quantity_lots, price_ticks
             order.stop_price_ticks = stop_price_ticks
             outbox.say(order, OrderEvent.REPLACE)
+            # A replaced order is back at the book; this one still waits for its trigger.
+            outbox.say(order, OrderEvent.ARM)
             self._watch(order)
             return
         if order.request.post_only is PostOnly.REPRICE and self.would_take(order.request.side, price_ticks):

@@ -71,6 +71,20 @@ class VenueEvents(Protocol):
         ...
 
 
+class CancelPort(Protocol):
+    """As much of a Venue as a watchdog needs, which any Venue is."""
+
+    name: str
+
+    async def cancel(self, command: VenueCancel, /) -> Sequence[VenueReport]:
+        """See Venue."""
+        ...
+
+    async def open_orders(self) -> Sequence[VenueOrderStatus]:
+        """See Venue."""
+        ...
+
+
 class Venue(Protocol):
     """An exchange behind one adapter. ``name`` is the venue's in instruments and messages."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heappop
+from itertools import islice
 from typing import Final
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from polaris_synapse.matching.core import port, state
 from polaris_synapse.matching.core.auction import call_price, open_lots_by_price
 from polaris_synapse.matching.core.entry_rules import fields_fit, triggered_flags
 from polaris_synapse.matching.core.ladder import Entry
+from polaris_synapse.matching.core.packed import no_command, pack_events, require_command, unpack_commands
 from polaris_synapse.matching.core.port import (
     AUCTION,
     CANCEL_ONLY,
@@ -41,6 +43,7 @@ from polaris_synapse.matching.core.port import (
     EventKind,
     EventRow,
     Operation,
+    PackedRows,
     PriceLevel,
 )
 from polaris_synapse.matching.core.taking import TakingBook
@@ -84,8 +87,9 @@ class Book(TakingBook):
         try:
             operation = self._operations[row[0]]
         except (KeyError, IndexError):
-            raise ValueError(f"{row!r} is no command of a book") from None
+            raise no_command(row) from None
         if self.pending and self.status == TRADING:
+            require_command(row)
             return self._settle([]) + operation(row)
         return operation(row)
 
@@ -95,6 +99,10 @@ class Book(TakingBook):
         for row in rows:
             events += apply(row)
         return events
+
+    def apply_packed(self, commands: PackedRows, /) -> memoryview[int]:
+        """Carry out packed commands and return their packed events; see port.OrderBook."""
+        return pack_events(self.apply_batch(unpack_commands(commands)))
 
     def submit(self, order: BookOrder) -> list[EventRow]:
         """Place an order."""
@@ -148,10 +156,10 @@ class Book(TakingBook):
         level = self.asks.levels.get(-price) if side else self.bids.levels.get(price)
         return level.lots if level else 0
 
-    def queue(self, side: int) -> list[tuple[int, int, int]]:
-        """``(order_id, price, displayed lots)`` of a side in priority order."""
-        ladder = self.asks if side else self.bids
-        return [(entry.order_id, entry.price, entry.shown_lots) for entry in ladder.entries()]
+    def queue(self, side: int, limit: int = 0) -> list[tuple[int, int, int]]:
+        """``(order_id, price, displayed lots)`` of a side in priority order, ``limit`` 0 for all."""
+        entries = islice((self.asks if side else self.bids).entries(), limit or None)
+        return [(entry.order_id, entry.price, entry.shown_lots) for entry in entries]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -163,6 +171,19 @@ class Book(TakingBook):
         """Whether an order waits for its trigger, or has fired and waits for its turn."""
         entry = self.entries.get(order_id)
         return entry is not None and not entry.shown_lots
+
+    def waiting_orders(self) -> int:
+        """How many wait for their trigger, or have fired and wait for their turn."""
+        return len(self.triggers) + len(self.pending)
+
+    def stop_price(self, order_id: int) -> int:
+        """An order's stop price in ticks, 0 for one without and for an order that the book does not hold."""
+        entry = self.entries.get(order_id)
+        return entry.stop_price if entry is not None else 0
+
+    def level_count(self, side: int) -> int:
+        """How many prices a side has."""
+        return len((self.asks if side else self.bids).keys)
 
     def dump(self) -> BookState:
         """The whole state."""
@@ -311,7 +332,10 @@ class Book(TakingBook):
                 self._enter(events, entry, 0, 0)
 
     def _cancel(self, row: CommandRow) -> list[EventRow]:
-        order_id = row[2]
+        try:
+            order_id = row[2]
+        except IndexError:
+            raise no_command(row) from None
         entry = self.entries.get(order_id)
         if entry is None:
             return [(_CANCEL_REFUSED, order_id, 0, 0, 0, 0, _UNKNOWN_ORDER, 0)]
@@ -331,6 +355,7 @@ class Book(TakingBook):
             self.pending.remove(order_id)
 
     def _cancel_all(self, row: CommandRow) -> list[EventRow]:
+        require_command(row)
         reason, account, side = row[1], *(row[3:4] or (0,)), *(row[6:7] or (0,))
         if self.status == HALTED:
             return []
@@ -398,9 +423,8 @@ class Book(TakingBook):
         return Reason.NONE
 
     def _set_status(self, row: CommandRow) -> list[EventRow]:
+        require_command(row)
         status = row[1]
-        if not TRADING <= status <= AUCTION:
-            raise ValueError(f"{status} is no status of a book")
         self.interruption_end_ns = 0
         return [] if status == self.status else self._change_status(status)
 
@@ -463,6 +487,7 @@ class Book(TakingBook):
                 self._expire_resting(events, entry, ladder, int(Reason.BOOK_SELF_TRADE_PREVENTED))
 
     def _advance_time(self, row: CommandRow) -> list[EventRow]:
+        require_command(row)
         now_ns = row[1]
         if now_ns <= self.now_ns:
             return []
@@ -484,8 +509,7 @@ class Book(TakingBook):
         return events
 
     def _set_reference(self, row: CommandRow) -> list[EventRow]:
-        if not 0 < row[1] < PRICE_MAX:
-            raise ValueError(f"{row[1]} is no reference price")
+        require_command(row)
         self.reference_price = row[1]
         self._refresh()
         return []

@@ -19,6 +19,7 @@ class Entry(Struct, gc=False):
 
     ``open_lots`` 0 marks a dead entry that its queue still holds. ``shown_lots`` is what the public sees: 0 for
     an order that waits for its trigger. ``quantity_lots`` is the total in force, so ``quantity - open`` has filled.
+    ``arrival`` tells orders with an ``expire_ns`` apart: the book numbers them as they come.
     """
 
     order_id: int
@@ -33,6 +34,7 @@ class Entry(Struct, gc=False):
     display_lots: int = 0
     minimum_lots: int = 0
     expire_ns: int = 0
+    arrival: int = 0
 
     def slice_lots(self) -> int:
         """What an order shows when it (again) joins a queue."""

@@ -12,7 +12,7 @@ from polaris_synapse.domain.messages import BookChanged, Message, OrderReport, T
 from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderType, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import port
-from polaris_synapse.matching.core.book import Book
+from polaris_synapse.matching.core.books import new_book
 from polaris_synapse.matching.core.port import (
     COLUMN_MAX,
     SIDES,
@@ -105,7 +105,7 @@ class Market:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.book = Book(book_settings(instrument), status=STATUS_CODES[instrument.status])
+        self.book = new_book(book_settings(instrument), status=STATUS_CODES[instrument.status])
         self.accounts: dict[str, int] = {}
         self.holdings: dict[int, Holding] = {}
         self.ended: dict[int, str] = {}
@@ -176,7 +176,7 @@ class Market:
                 self._own_report(report, event, time_ns, out)
             if price and quantity and kind in _ON_LEVEL:
                 touched[side, price] = None
-            elif kind == _K.REPLACED and extra and order_id not in book.triggers:
+            elif kind == _K.REPLACED and extra and not book.waits(order_id):
                 touched[side, extra] = None
         if touched:
             out.append(self._book_changed(touched, time_ns))
@@ -203,10 +203,9 @@ class Market:
             if kind in (_K.REPLACED, _K.REDUCED, _K.DECREMENTED):
                 holding.quantity_lots = holding.traded_lots + left
             if report in (OrderEvent.REPLACE, OrderEvent.ACKNOWLEDGE):
-                entry = self.book.entries.get(order_id)
                 price_ticks = price if kind != _K.DECREMENTED else 0
                 total = 0 if holding.by_quote else holding.quantity_lots
-                stop_price = entry.stop_price if entry is not None and report is OrderEvent.REPLACE else 0
+                stop_price = self.book.stop_price(order_id) if report is OrderEvent.REPLACE else 0
             elif holding.by_quote and report in _ENDS:
                 total = holding.traded_lots
         out.append(

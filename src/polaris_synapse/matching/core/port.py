@@ -10,17 +10,21 @@ Command rows, by ``Operation`` (a row may leave off what follows the columns nam
 - ``AMEND, 0, order_id, 0, price, quantity, stop_price``: the values wanted; ``quantity`` is the new total
 - ``CANCEL_ALL, reason, 0, account or 0, 0, 0, side + 1 or 0``: 0 matches every account or side
 - ``SET_STATUS, status``
-- ``ADVANCE_TIME, now_ns``
+- ``ADVANCE_TIME, now_ns``, which is less than COLUMN_MAX
 - ``SET_REFERENCE, price``: the middle of the static price band
+
+A row is no command where it is too short (or, of SUBMIT, too long) for its operation, where its operation, its status
+or its reference price is none, or its time too great. Any other number is answered, however great it is.
 
 Event rows: ``kind, order_id, side, price, quantity, open, reason, extra``; ``EventKind`` says what each column holds.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -34,6 +38,8 @@ CommandRow = tuple[int, ...]
 EventRow = tuple[int, int, int, int, int, int, int, int]
 #: ``(price_ticks, displayed lots)``.
 PriceLevel = tuple[int, int]
+#: Rows of COMMAND_COLUMNS or EVENT_COLUMNS numbers each, one behind the other; a memoryview has format ``q``.
+PackedRows: TypeAlias = "array[int] | memoryview[int]"
 
 COMMAND_COLUMNS: Final = 12
 EVENT_COLUMNS: Final = 8
@@ -41,6 +47,8 @@ EVENT_COLUMNS: Final = 8
 PRICE_MAX: Final = 2**40
 QUANTITY_MAX: Final = 2**42
 COLUMN_MAX: Final = 2**62
+#: How many orders a book may be allowed to hold: so many of the greatest quantity still sum up in an ``int64``.
+ORDERS_MAX: Final = 2**20
 
 
 class Operation(IntEnum):
@@ -261,6 +269,14 @@ class BookSettings(Struct, frozen=True, kw_only=True):
     interruption_ppm: int = 0
     interruption_ns: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no book can keep to."""
+        if not 0 < self.orders_max <= ORDERS_MAX:
+            raise ValueError(f"a book holds 1 to {ORDERS_MAX} orders, not {self.orders_max}")
+        for name in ("command_events_max", "price_band_ppm", "interruption_ppm", "interruption_ns"):
+            if not 0 <= getattr(self, name) < COLUMN_MAX:
+                raise ValueError(f"{name} is out of range: {getattr(self, name)}")
+
 
 class BookState(Struct, frozen=True, kw_only=True):
     """All that a book knows, in a canonical order; equal states mean equal behaviour from here on.
@@ -288,12 +304,50 @@ class BookState(Struct, frozen=True, kw_only=True):
 class OrderBook(Protocol):
     """One order book. Synchronous, deterministic; raises only for rows that are no commands (ValueError)."""
 
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def now_ns(self) -> int:
+        """The time that the book was told last."""
+        ...
+
+    @property
+    def last_price(self) -> int:
+        """The last trade's price in ticks, 0 before there is one."""
+        ...
+
     def apply(self, row: CommandRow, /) -> list[EventRow]:
         """Carry out one command; its events in order."""
         ...
 
     def apply_batch(self, rows: Iterable[CommandRow], /) -> list[EventRow]:
         """Carry out commands one after the other; all their events in order."""
+        ...
+
+    def apply_packed(self, commands: PackedRows, /) -> memoryview[int]:
+        """Carry out packed commands and return their packed events, the caller's to keep.
+
+        Raises ValueError, and carries out nothing, where one of them is no command.
+        """
+        ...
+
+    def configure(self, settings: BookSettings) -> None:
+        """Change the bounds and guards; what the book holds already stays."""
+        ...
+
+    def best_bid(self) -> int:
+        """The best bid in ticks, 0 where there is none."""
+        ...
+
+    def best_ask(self) -> int:
+        """The best ask in ticks, 0 where there is none."""
+        ...
+
+    def level_count(self, side: int) -> int:
+        """How many prices a side has."""
         ...
 
     def levels(self, depth: int = 0) -> tuple[list[PriceLevel], list[PriceLevel]]:
@@ -304,8 +358,27 @@ class OrderBook(Protocol):
         """Displayed lots at a price, 0 where there is no level."""
         ...
 
-    def queue(self, side: int) -> list[tuple[int, int, int]]:
-        """``(order_id, price, displayed lots)`` of one side in priority order: the public order-by-order book."""
+    def queue(self, side: int, limit: int = 0) -> list[tuple[int, int, int]]:
+        """``(order_id, price, displayed lots)`` of one side in priority order: the public order-by-order book.
+
+        ``limit`` 0 means all.
+        """
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, order_id: object) -> bool: ...
+
+    def waits(self, order_id: int) -> bool:
+        """Whether an order waits for its trigger, or has fired and waits for its turn."""
+        ...
+
+    def waiting_orders(self) -> int:
+        """How many wait for their trigger, or have fired and wait for their turn."""
+        ...
+
+    def stop_price(self, order_id: int) -> int:
+        """An order's stop price in ticks, 0 for one without and for an order that the book does not hold."""
         ...
 
     def dump(self) -> BookState:

@@ -90,7 +90,7 @@ class TakingBook:
             return
         self.entries[entry.order_id] = entry
         if entry.expire_ns:
-            self._expiries_noted += 1
+            self._expiries_noted = entry.arrival = self._expiries_noted + 1
             heappush(self.expiries, (entry.expire_ns, self._expiries_noted, entry.order_id))
             if len(self.expiries) > 2 * len(self.entries) + _EXPIRY_ENTRIES_SPARE:
                 # Orders that ended otherwise leave their note here until its time; too many are swept out.
@@ -98,14 +98,17 @@ class TakingBook:
 
     def note_expiries(self) -> None:
         """Note anew when each order's time runs out; equal times go by arrival."""
-        ending = (entry for entry in self.entries.values() if entry.expire_ns)
-        self.expiries = [(entry.expire_ns, number, entry.order_id) for number, entry in enumerate(ending, start=1)]
+        ending = [entry for entry in self.entries.values() if entry.expire_ns]
+        for number, entry in enumerate(ending, start=1):
+            entry.arrival = number
+        self.expiries = [(entry.expire_ns, entry.arrival, entry.order_id) for entry in ending]
         self._expiries_noted = len(self.expiries)
         heapify(self.expiries)
 
     def _expires(self, expiry: tuple[int, int, int]) -> bool:
+        # An id may come again once its order has ended; the earlier order's note says nothing about the later one.
         entry = self.entries.get(expiry[2])
-        return entry is not None and entry.expire_ns == expiry[0]
+        return entry is not None and entry.arrival == expiry[1]
 
     def _crosses(self, entry: Entry) -> bool:
         """Whether a limit order would take at once."""

@@ -202,6 +202,12 @@ class RiskCore:
         """Accounts that the repeated-order throttle stopped."""
         return tuple(name for name in self._desk.account_names() if self._desk.state.accounts[name].stopped)
 
+    def open_order_ids(self, account: str) -> tuple[int, ...]:
+        """The open orders of an account, or of all for ``"*"``."""
+        accounts = self._desk.state.accounts
+        names = self._desk.account_names() if account == "*" else [name for name in (account,) if name in accounts]
+        return tuple(sorted(order_id for name in names for order_id in accounts[name].open_orders))
+
     def check(self) -> list[str]:
         """Where the state breaks its own invariants, one sentence each; empty when it is sound.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from polaris_synapse.bus.clock import SystemClock
 from polaris_synapse.testing.clock import START_NS
 
 SECOND_NS: Final = 1_000_000_000
@@ -22,21 +23,12 @@ class SimulatedTime:
         return self.true_ns + self.offset_ns
 
 
-class ProcessClock:
-    """The clock that one process of the desk reads: like SystemClock it never runs backwards while the process lives.
+class ProcessClock(SystemClock):
+    """The desk's own clock on the simulated machine, for the life of one process."""
 
-    Nothing in the simulation sleeps on it: the world schedules what comes later.
-    """
-
-    def __init__(self, time: SimulatedTime) -> None:
-        self._time = time
-        self._last_ns = 0
-
-    def now_ns(self) -> int:
-        """The machine's time, or the last one given where its clock was set back."""
-        self._last_ns = max(self._last_ns, self._time.machine_ns)
-        return self._last_ns
+    def __init__(self, time: SimulatedTime, *, not_before_ns: int = 0) -> None:
+        super().__init__(not_before_ns=not_before_ns, wall=lambda: time.machine_ns, monotonic=lambda: time.true_ns)
 
     async def sleep(self, seconds: float) -> None:
-        """Raises RuntimeError: simulated code does not wait."""
+        """Raises RuntimeError: nothing in the simulation sleeps, the world schedules what comes later."""
         raise RuntimeError(f"something tried to sleep {seconds} s in the simulation")

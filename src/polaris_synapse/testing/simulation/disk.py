@@ -58,6 +58,10 @@ class StoredGroup(Struct, frozen=True):
         return found == self.checksum
 
 
+def _is_whole(snapshot: Snapshot) -> bool:
+    return all(hash_state(part.data) == part.state_hash for part in snapshot.parts)
+
+
 class Disk:
     """What survives. ``full``: nothing can be written. ``armed``: where the next commit kills the process."""
 
@@ -89,11 +93,12 @@ class Disk:
         self.ghost = None
         return lost
 
-    def rot_snapshot(self) -> bool:
-        """Flip a bit in the newest snapshot; returns whether there was one."""
-        if not self.snapshots:
-            return False
-        newest = max(self.snapshots)
+    def rot_snapshot(self) -> None:
+        """Flip a bit in the newest snapshot, unless the desk could not start without it: that loss is reported."""
+        whole = [offset for offset, snapshot in self.snapshots.items() if _is_whole(snapshot)]
+        if not whole or (len(whole) == 1 and self.groups and self.groups[0].first_offset > 1):
+            return
+        newest = max(whole)
         snapshot = self.snapshots[newest]
         parts = list(snapshot.parts)
         index = self.rng.randrange(len(parts))
@@ -101,7 +106,6 @@ class Disk:
         data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
         parts[index] = replace(parts[index], data=bytes(data))
         self.snapshots[newest] = replace(snapshot, parts=tuple(parts))
-        return True
 
     def rot_group(self, index: int) -> StoredGroup:
         """Flip a bit in a group and return what it was."""
@@ -160,7 +164,9 @@ class SimulatedJournal:
         disk = self._disk
         payload = encode_group(messages)
         first, count, time_ns = self.last_offset + 1, len(messages), messages[-1].time_ns
-        group = StoredGroup(first, count, time_ns, group_checksum(first, count, time_ns, FORMAT_VERSION, payload), payload)
+        group = StoredGroup(
+            first, count, time_ns, group_checksum(first, count, time_ns, FORMAT_VERSION, payload), payload
+        )
         armed, disk.armed = disk.armed, None
         if armed is CrashPoint.BEFORE:
             raise SimulatedCrash

@@ -14,7 +14,6 @@ from polaris_synapse.bus.core import Core, Envelope
 from polaris_synapse.bus.embedded import SAFETY_COMMANDS, EmbeddedHost, _State
 from polaris_synapse.bus.intake import Together
 from polaris_synapse.bus.journal import WITHOUT_CONSEQUENCE, JournalStore, JournalWriteError
-from polaris_synapse.bus.port import BusError
 from polaris_synapse.bus.recovery import RecoveryReport
 from polaris_synapse.bus.requests import WaitingRequests
 from polaris_synapse.bus.settings import HostSettings
@@ -186,6 +185,3 @@ class SimulatedHost(EmbeddedHost):
         if self._state is _State.RUNNING:
             self._state = _State.STOPPED
             self._write_last_snapshot()
-
-
-__all__ = ["AnswerBox", "BusError", "DirectSubscription", "SimulatedHost", "drive"]

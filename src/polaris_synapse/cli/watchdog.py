@@ -1,0 +1,77 @@
+"""`polaris watchdog`: a second process that cancels a dead desk's open orders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polaris_synapse.cli.output import BAD, GOOD, JsonOption, clock_text, console
+
+if TYPE_CHECKING:
+    from polaris_synapse.desk.watchdog import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        rich_help_panel="Stop",
+        epilog="Examples:  polaris watchdog  |  polaris watchdog --once --dry-run  |  polaris watchdog --json",
+    )(watchdog)
+
+
+def watchdog(
+    silence_seconds: Annotated[float, typer.Option(min=2, help="Act when the heartbeat is that old.")] = 10.0,
+    every_seconds: Annotated[float, typer.Option(min=0.1, help="How often to look.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once; exit code 1 unless all is well.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be cancelled and cancel nothing.")] = False,
+    data_directory: Annotated[Path | None, typer.Option(help="The desk's data directory.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Watch the desk on this machine, and cancel its open orders at the venues when it has died.
+
+    Run it beside the desk, under a supervisor of its own. It acts when the heartbeat is silent and the process is
+    certainly gone; of a process that hangs it raises the alarm only.
+    """
+    import anyio
+
+    from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.desk.place import default_data_directory
+    from polaris_synapse.desk.watchdog import Watchdog
+
+    named = os.environ.get("POLARIS_DATA_DIRECTORY")
+    directory = data_directory or (Path(named) if named else default_data_directory())
+    watch = Watchdog(directory, SystemClock(), silence_seconds=silence_seconds, dry_run=dry_run)
+    if once:
+        finding = anyio.run(watch.look)
+        _say(finding, json_output)
+        raise typer.Exit(0 if finding.is_fine else 1)
+
+    async def keep_looking() -> None:
+        last = ""
+        while True:
+            finding = await watch.look()
+            told = f"{finding.verdict}/{finding.healthy}/{len(finding.orders)}"
+            # Each change once: an alarm every second is one that people switch off.
+            if told != last or finding.orders:
+                _say(finding, json_output)
+            last = told
+            await anyio.sleep(every_seconds)
+
+    anyio.run(keep_looking)
+
+
+def _say(finding: Finding, json_output: bool) -> None:
+    if json_output:
+        import msgspec
+
+        sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    colour = GOOD if finding.is_fine else BAD
+    console().print(f"{clock_text(finding.time_ns)} [{colour}]{finding.verdict}[/]: {finding.sentence}")
+    for order in finding.orders:
+        console().print(f"  {order.venue} {order.symbol} order {order.order_id}: {order.outcome}")

@@ -1,0 +1,58 @@
+"""Which book is used: the compiled one where it was built with this very port, otherwise the plain one."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from types import ModuleType
+from typing import Final
+
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.matching.core import port
+from polaris_synapse.matching.core.book import Book
+from polaris_synapse.matching.core.port import BookSettings, OrderBook
+
+_native: ModuleType | None
+try:
+    from polaris_synapse.matching.core.native import book as _native
+except ImportError as error:
+    _native = None
+    _why_not = f"the compiled one was not built ({error})"
+else:
+    _why_not = ""
+
+
+def changed_codes(compiled: dict[str, dict[str, int]]) -> list[str]:
+    """The names whose numbers are no longer those that a book was compiled with."""
+    sources: dict[str, type[IntEnum] | ModuleType] = {
+        "EventKind": port.EventKind,
+        "Operation": port.Operation,
+        "Reason": Reason,
+        "port": port,
+    }
+    return [
+        f"{source}.{name}"
+        for source, numbers in compiled.items()
+        for name, number in numbers.items()
+        if getattr(sources[source], name, None) != number
+    ]
+
+
+if _native is not None and (_changed := changed_codes(_native.CODES)):
+    _native, _why_not = None, f"the compiled one is out of date ({', '.join(_changed)})"
+
+#: Whether ``new_book`` gives compiled books.
+BOOK_IS_COMPILED: Final = _native is not None
+#: One sentence for people: which book is in use, and why.
+BOOK_IN_USE: Final = (
+    "The compiled order book is in use."
+    if BOOK_IS_COMPILED
+    else f"The plain Python order book is in use, which is slower: {_why_not}."
+)
+
+
+def new_book(settings: BookSettings | None = None, *, status: int = port.TRADING) -> OrderBook:
+    """An empty book."""
+    if _native is not None:
+        compiled: OrderBook = _native.FastBook(settings, status=status)
+        return compiled
+    return Book(settings, status=status)

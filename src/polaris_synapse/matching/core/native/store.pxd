@@ -1,0 +1,396 @@
+"""The memory of the compiled book: orders, levels, and the tables that find them, in C arrays that grow by doubling.
+
+Everything is named by its number in an array; number 0 is nobody, and its place may be written to. Where memory runs
+out ``failed`` is set and number 0 handed out, so that a command can run to its end harmlessly; the book then refuses
+further work, because what it holds is no longer what it should.
+"""
+
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+cdef extern from *:
+    """
+    /* Counters of a book's whole life, and products of prices and parts per million. */
+    typedef __int128 polaris_wide;
+    """
+    ctypedef long long wide "polaris_wide"
+
+# Where an order is.
+cdef enum:
+    FREE = 0
+    TAKING = 1
+    RESTING = 2
+    WAITING = 3
+    TRAILING = 4
+    FIRED = 5
+
+# Ladders by number: bids and asks as their sides are coded, then stops that fire above and stops that fire below.
+# Keys are signed so that the greatest is the best, or the next to fire: -price of asks and of stops above.
+cdef enum:
+    BIDS = 0
+    ASKS = 1
+    STOPS_ABOVE = 2
+    STOPS_BELOW = 3
+    LADDERS = 4
+
+cdef enum:
+    BLOCK_KEYS = 256
+    EVENT_WIDTH = 8
+    COMMAND_WIDTH = 12
+
+# Exactly a cache line: what a match reads and writes. ``extra`` is 0 for an order without rare columns.
+cdef struct Order:
+    int64_t order_id
+    int64_t account
+    int64_t price
+    int64_t open_lots
+    int64_t shown_lots
+    uint32_t before
+    uint32_t after
+    uint32_t level
+    uint32_t extra
+    uint16_t flags
+    uint8_t place
+    uint8_t held
+
+# What only amending, writing down and checking read. ``arrival`` orders the orders.
+cdef struct Standing:
+    int64_t quantity_lots
+    int64_t arrival
+
+# The columns that most orders leave at 0. ``heap_place`` is where the expiry heap holds the order, 0 for not.
+cdef struct Extra:
+    int64_t stop_price
+    int64_t trailing
+    int64_t display_lots
+    int64_t minimum_lots
+    int64_t expire_ns
+    int64_t watermark
+    int64_t armed
+    uint32_t heap_place
+    uint32_t next_free
+
+# A queue of orders, first in first out.
+cdef struct Queue:
+    uint32_t head
+    uint32_t tail
+
+cdef struct Level:
+    int64_t key
+    int64_t lots
+    Queue queue
+    uint32_t live
+    uint8_t ladder
+
+# Open addressing with linear probing; ``tag`` holds the upper half of the key's hash, whose top bits are its home.
+cdef struct Cell:
+    uint32_t number
+    uint32_t tag
+
+cdef struct Table:
+    Cell* cells
+    uint32_t bits
+    uint32_t count
+
+# A sorted run of a ladder's keys, and their levels.
+cdef struct Block:
+    uint32_t count
+    int64_t keys[BLOCK_KEYS]
+    uint32_t levels[BLOCK_KEYS]
+
+# All keys in order, the best at the very end. ``best_key`` is INT64_MIN where there is none.
+cdef struct Ladder:
+    Block** blocks
+    uint32_t count
+    uint32_t room
+    uint32_t levels
+    uint32_t best_level
+    int64_t best_key
+
+cdef struct Store:
+    Order* orders
+    Standing* standings
+    uint32_t orders_room
+    uint32_t orders_used
+    uint32_t orders_free
+    Extra* extras
+    uint32_t extras_room
+    uint32_t extras_used
+    uint32_t extras_free
+    Level* levels
+    uint32_t levels_room
+    uint32_t levels_used
+    uint32_t levels_free
+    Table by_id
+    Table by_key
+    Ladder ladders[LADDERS]
+    Queue trailing
+    Queue fired
+    uint32_t waiting
+    uint32_t fired_count
+    uint32_t* heap
+    uint32_t heap_count
+    uint32_t heap_room
+    int64_t* seen
+    uint32_t seen_count
+    uint32_t seen_room
+    int64_t* events
+    int64_t events_count
+    int64_t events_room
+    int64_t events_base
+    int64_t arrivals
+    int64_t armings
+    # The state, as port.BookState names it.
+    int64_t status
+    int64_t now_ns
+    int64_t last_price
+    int64_t reference_price
+    int64_t interruption_end_ns
+    wide entered_lots
+    wide traded_lots
+    wide removed_lots
+    # The settings, and what follows from them.
+    int64_t orders_max
+    int64_t events_max
+    int64_t band_ppm
+    int64_t interruption_ppm
+    int64_t interruption_ns
+    int64_t low
+    int64_t high
+    # Of the taker under way.
+    int64_t base_price
+    int64_t stopped
+    int failed
+
+
+cdef inline bint grow(void** array, uint32_t* room, size_t item_bytes, uint32_t room_min) noexcept:
+    """Double an array until it holds ``room_min`` items; the new ones are zero. False where memory runs out."""
+    cdef uint32_t wanted = room[0] if room[0] else 16
+    cdef char* larger
+    while wanted < room_min:
+        if wanted > 0x7FFFFFFF:
+            return False
+        wanted *= 2
+    if wanted == room[0]:
+        return True
+    larger = <char*>realloc(array[0], wanted * item_bytes)
+    if larger == NULL:
+        return False
+    memset(larger + room[0] * item_bytes, 0, (wanted - room[0]) * item_bytes)
+    array[0] = larger
+    room[0] = wanted
+    return True
+
+
+cdef inline uint32_t tag_of(uint64_t key) noexcept:
+    """The upper half of a key's hash: neighbouring ids spread evenly."""
+    return <uint32_t>((key * <uint64_t>0x9E3779B97F4A7C15) >> 32)
+
+
+cdef inline bint table_open(Table* table, uint32_t bits) noexcept:
+    table.cells = <Cell*>calloc(<size_t>1 << bits, sizeof(Cell))
+    table.bits, table.count = bits, 0
+    return table.cells != NULL
+
+
+cdef inline void table_put(Table* table, uint32_t tag, uint32_t number) noexcept:
+    """Into the first free cell from its home on."""
+    cdef uint32_t mask = (<uint32_t>1 << table.bits) - 1
+    cdef uint32_t cell = tag >> (32 - table.bits)
+    while table.cells[cell].number:
+        cell = (cell + 1) & mask
+    table.cells[cell].number, table.cells[cell].tag = number, tag
+
+
+cdef inline bint table_add(Table* table, uint32_t tag, uint32_t number) noexcept:
+    """Add what is not there yet; at five eighths full the table doubles. False where memory runs out."""
+    cdef Table larger
+    cdef size_t cell
+    if <uint64_t>table.count * 8 >= (<uint64_t>5 << table.bits):
+        if table.bits >= 31 or not table_open(&larger, table.bits + 1):
+            return False
+        for cell in range(<size_t>1 << table.bits):
+            if table.cells[cell].number:
+                table_put(&larger, table.cells[cell].tag, table.cells[cell].number)
+        larger.count = table.count
+        free(table.cells)
+        table[0] = larger
+    table_put(table, tag, number)
+    table.count += 1
+    return True
+
+
+cdef inline void table_remove(Table* table, uint32_t tag, uint32_t number) noexcept:
+    """Remove what is there; those behind it move up, so that no cell is ever marked as deleted."""
+    cdef uint32_t mask = (<uint32_t>1 << table.bits) - 1
+    cdef uint32_t hole = tag >> (32 - table.bits), cell, home
+    while table.cells[hole].number != number:
+        if not table.cells[hole].number:
+            return
+        hole = (hole + 1) & mask
+    cell = hole
+    while True:
+        cell = (cell + 1) & mask
+        if not table.cells[cell].number:
+            break
+        home = table.cells[cell].tag >> (32 - table.bits)
+        if ((cell - home) & mask) >= ((cell - hole) & mask):
+            table.cells[hole] = table.cells[cell]
+            hole = cell
+    table.cells[hole].number = 0
+    table.count -= 1
+
+
+cdef inline uint32_t find_order(Store* store, int64_t order_id) noexcept:
+    """The number of a held order, 0 for none."""
+    cdef uint32_t tag = tag_of(<uint64_t>order_id)
+    cdef uint32_t mask = (<uint32_t>1 << store.by_id.bits) - 1
+    cdef uint32_t cell = tag >> (32 - store.by_id.bits), number
+    while True:
+        number = store.by_id.cells[cell].number
+        if not number:
+            return 0
+        if store.by_id.cells[cell].tag == tag and store.orders[number].order_id == order_id:
+            return number
+        cell = (cell + 1) & mask
+
+
+cdef inline uint64_t level_hash_key(int ladder, int64_t key) noexcept:
+    return <uint64_t>key * LADDERS + <uint64_t>ladder
+
+
+cdef inline uint32_t find_level(Store* store, int ladder, int64_t key) noexcept:
+    """The number of the level at a key, 0 for none."""
+    cdef uint32_t tag = tag_of(level_hash_key(ladder, key))
+    cdef uint32_t mask = (<uint32_t>1 << store.by_key.bits) - 1
+    cdef uint32_t cell = tag >> (32 - store.by_key.bits), number
+    while True:
+        number = store.by_key.cells[cell].number
+        if not number:
+            return 0
+        if store.levels[number].key == key and store.levels[number].ladder == ladder:
+            return number
+        cell = (cell + 1) & mask
+
+
+cdef inline uint32_t take_order(Store* store) noexcept:
+    """A free place for an order."""
+    cdef uint32_t number = store.orders_free, room
+    if number:
+        store.orders_free = store.orders[number].after
+        return number
+    if store.orders_used >= store.orders_room:
+        room = store.orders_room
+        if not grow(<void**>&store.standings, &room, sizeof(Standing), store.orders_used + 1):
+            store.failed = 1
+            return 0
+        if not grow(<void**>&store.orders, &store.orders_room, sizeof(Order), store.orders_used + 1):
+            store.failed = 1
+            return 0
+    number = store.orders_used
+    store.orders_used += 1
+    return number
+
+
+cdef inline uint32_t take_extra(Store* store) noexcept:
+    """A free place for rare columns."""
+    cdef uint32_t number = store.extras_free
+    if number:
+        store.extras_free = store.extras[number].next_free
+        return number
+    if store.extras_used >= store.extras_room:
+        if not grow(<void**>&store.extras, &store.extras_room, sizeof(Extra), store.extras_used + 1):
+            store.failed = 1
+            return 0
+    number = store.extras_used
+    store.extras_used += 1
+    return number
+
+
+cdef inline void give_back(Store* store, uint32_t number) noexcept:
+    """Free an order's place."""
+    cdef Order* order = &store.orders[number]
+    if order.extra:
+        store.extras[order.extra].next_free = store.extras_free
+        store.extras_free = order.extra
+        order.extra = 0
+    order.place = FREE
+    order.held = 0
+    if number:
+        order.after = store.orders_free
+        store.orders_free = number
+
+
+cdef inline int64_t* new_event(Store* store) noexcept:
+    """The next event row, every column 0."""
+    cdef int64_t* row
+    cdef int64_t* larger
+    if store.events_count >= store.events_room:
+        larger = <int64_t*>realloc(store.events, <size_t>store.events_room * 2 * EVENT_WIDTH * sizeof(int64_t))
+        if larger == NULL:
+            store.failed = 1
+            store.events_count = store.events_room - 1
+        else:
+            store.events = larger
+            store.events_room *= 2
+    row = store.events + store.events_count * EVENT_WIDTH
+    store.events_count += 1
+    return row
+
+
+cdef inline void say(
+    Store* store, int64_t kind, int64_t order_id, int64_t side, int64_t price,
+    int64_t quantity, int64_t open_lots, int64_t reason, int64_t extra,
+) noexcept:
+    """Write an event."""
+    cdef int64_t* row = new_event(store)
+    row[0], row[1], row[2], row[3] = kind, order_id, side, price
+    row[4], row[5], row[6], row[7] = quantity, open_lots, reason, extra
+
+
+cdef inline void close_store(Store* store) noexcept:
+    """Free everything."""
+    cdef int ladder
+    cdef uint32_t block
+    if store == NULL:
+        return
+    for ladder in range(LADDERS):
+        for block in range(store.ladders[ladder].count):
+            free(store.ladders[ladder].blocks[block])
+        free(store.ladders[ladder].blocks)
+    free(store.orders)
+    free(store.standings)
+    free(store.extras)
+    free(store.levels)
+    free(store.by_id.cells)
+    free(store.by_key.cells)
+    free(store.heap)
+    free(store.seen)
+    free(store.events)
+    free(store)
+
+
+cdef inline Store* open_store() noexcept:
+    """An empty store, or NULL where memory runs out."""
+    cdef Store* store = <Store*>calloc(1, sizeof(Store))
+    cdef uint32_t room = 0
+    cdef bint good
+    if store == NULL:
+        return NULL
+    store.events_room = 64
+    store.events = <int64_t*>malloc(<size_t>store.events_room * EVENT_WIDTH * sizeof(int64_t))
+    good = store.events != NULL and table_open(&store.by_id, 6) and table_open(&store.by_key, 6)
+    good = good and grow(<void**>&store.standings, &room, sizeof(Standing), 16)
+    good = good and grow(<void**>&store.orders, &store.orders_room, sizeof(Order), 16)
+    good = good and grow(<void**>&store.extras, &store.extras_room, sizeof(Extra), 16)
+    good = good and grow(<void**>&store.levels, &store.levels_room, sizeof(Level), 16)
+    good = good and grow(<void**>&store.heap, &store.heap_room, sizeof(uint32_t), 16)
+    good = good and grow(<void**>&store.seen, &store.seen_room, sizeof(int64_t), 16)
+    if not good:
+        close_store(store)
+        return NULL
+    store.orders_used = store.extras_used = store.levels_used = 1
+    for room in range(LADDERS):
+        store.ladders[room].best_key = INT64_MIN
+    return store

@@ -1,0 +1,66 @@
+"""The benchmarks run, measure what they say, and notice when what they measured is void."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from polaris_synapse.testing import order_benchmark
+from polaris_synapse.testing.core_benchmark import CorePlan, run_core_benchmark
+from polaris_synapse.testing.load_clients import LoadClientError
+from polaris_synapse.testing.order_benchmark import OrderPlan, run_order_benchmark
+from polaris_synapse.testing.order_load import OrderStream, account_names
+
+
+def test_the_core_path_is_measured_and_profiled(tmp_path: Path) -> None:
+    """Every group size has its figures as numbers, every order is accepted, and nothing is left on the disk."""
+    profile = tmp_path / "profile.txt"
+    steps: list[float] = []
+    plan = CorePlan(directory=tmp_path, orders=200, groups=(10, 100), profile=profile)
+    report = run_core_benchmark(plan, lambda _, share: steps.append(share))
+    names = {figure.name: figure.value for figure in report.figures}
+    assert names["whole path, groups of 100"] > 0
+    assert names["whole path, groups of 100, with read models"] > 0
+    assert report.accepted == report.sent > 0
+    assert steps[-1] == 1.0
+    assert "cascade.py" in profile.read_text(encoding="utf-8")
+    assert msgspec.json.decode(msgspec.json.encode(report))["machine"]["cores"] > 0
+    assert list(tmp_path.iterdir()) == [profile]
+
+
+def test_the_order_path_is_measured_on_a_real_desk(tmp_path: Path) -> None:
+    """REST, batches, closed and open loops give figures, nothing is refused, and every order is in the read model."""
+    plan = OrderPlan(
+        directory=tmp_path, seconds=0.3, warm_up_seconds=0.1, connections=2, in_flight=4, rates=(50,), batch_orders=5
+    )
+    report = run_order_benchmark(plan, lambda *_: None)
+    names = {figure.name: figure.value for figure in report.figures}
+    assert names["REST, 2 connections"] > 0
+    assert names["REST batches of 5, 2 connections"] > 0
+    assert names["WebSocket, 2 connections, 4 in flight"] > 0
+    assert names["WebSocket, open loop at 50/s, p99"] > 0
+    assert report.refused == {}
+    assert report.acknowledged > 0
+    assert report.fills > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_acknowledged_order_that_is_not_there_voids_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark fails where the read model lacks an order that was acknowledged."""
+    monkeypatch.setattr(order_benchmark, "_stored", lambda _: (set[int](), 0))
+    plan = OrderPlan(directory=tmp_path, seconds=0.1, warm_up_seconds=0.0, connections=1, only=("batch",))
+    with pytest.raises(LoadClientError, match="not in the read model"):
+        run_order_benchmark(plan, lambda *_: None)
+
+
+def test_the_same_seed_gives_the_same_orders() -> None:
+    """A stream is reproducible, takes turns between accounts and has an order that takes in every five."""
+    first, second = (OrderStream(account_names(3), middle_cents=6_000_000, tag="t", seed=7) for _ in range(2))
+    orders = [first.next() for _ in range(50)]
+    assert orders == [second.next() for _ in range(50)]
+    assert sum('"IOC"' in order for order in orders) == 10
+    assert len({msgspec.json.decode(order)["account"] for order in orders}) == 3

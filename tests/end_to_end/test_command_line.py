@@ -1,12 +1,22 @@
-"""Every command of `polaris` against a running desk: for people and as JSON, and mistakes in one sentence."""
+"""Every command of `polaris` against a running desk: for people and as JSON, and mistakes in one sentence.
+
+The desk is a process of its own; most commands run in this one, because a new process for each takes most of its time
+to import. A few run as a person would run them.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.end_to_end.support import (
@@ -20,6 +30,7 @@ from tests.end_to_end.support import (
     write_config,
 )
 
+from polaris_synapse.cli.main import main
 from polaris_synapse.testing.desk_process import DeskProcess
 
 AGENT = {"name": "jarvis", "account": "jarvis", "symbols": ["BTCUSDT", "ETHUSDT"], "interval_seconds": 5}
@@ -48,9 +59,34 @@ def desk(running: DeskProcess) -> Iterator[DeskProcess]:
     running.json("gateway", "DELETE", "/orders")
 
 
+def run(
+    desk: DeskProcess, *arguments: str, given: str = "", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, and answer with what it would have printed and its exit code."""
+    out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    variables = desk.environment | {"NO_COLOR": "1", "COLUMNS": "200"} | (environment or {})
+    with (
+        redirect_stdout(out),
+        redirect_stderr(errors),
+        mock.patch.dict(os.environ, variables, clear=True),
+        mock.patch.object(sys, "argv", ["polaris", *arguments]),
+        mock.patch.object(sys, "stdin", io.StringIO(given)),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    printed, told = (
+        stream.buffer.getvalue().decode()  # type: ignore[attr-defined]  # made above over BytesIO
+        for stream in (out, errors)
+    )
+    return subprocess.CompletedProcess(arguments, code, printed, told)
+
+
 def shown(desk: DeskProcess, *arguments: str, given: str = "") -> str:
     """What a command prints that must succeed."""
-    done = polaris(desk, *arguments, given=given)
+    done = run(desk, *arguments, given=given)
     assert done.returncode == 0, f"{arguments}: {done.stderr or done.stdout}"
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
@@ -77,10 +113,13 @@ READS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "pnl": (("pnl",), "main", "accounts"),
     "balances": (("balances", "--account", "main"), "USDT", "balances"),
     "fills": (("fills",), "simulated", "executions"),
+    "instruments": (("instruments",), "0.01", "instruments"),
+    "venues": (("venues",), "paper", "venues"),
+    "breaks": (("breaks", "list"), "", "breaks"),
     "book": (("book", "BTCUSDT"), "spread", "bids"),
     "candles": (("candles", "btcusdt", "--interval", "1s"), "BTCUSDT", "candles"),
     "decisions": (("decisions",), "jarvis", "decisions"),
-    "why": (("why", "latest"), "BTCUSDT", "explanation"),
+    "why": (("why", "latest"), "jarvis", "explanation"),
     "audit show": (("audit", "show"), "actor", "entries"),
     "audit verify": (("audit", "verify"), "whole", "valid"),
     "breaker": (("breaker",), "No circuit breaker has tripped", "tripped"),
@@ -96,14 +135,22 @@ def test_reads_print_for_people_and_as_json(desk: DeskProcess, name: str) -> Non
     assert key in as_json(desk, *arguments)
 
 
+@pytest.mark.parametrize("arguments", [("status",), ("orders", "--json")])
+def test_command_of_its_own_process(desk: DeskProcess, arguments: tuple[str, ...]) -> None:
+    """As a person runs it, a command finds the desk, prints, and ends with exit code 0."""
+    done = polaris(desk, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
 def test_status_says_what_is_stopped(desk: DeskProcess) -> None:
     """Status shows a tripped breaker and a raised kill switch, not only that all services are ready."""
     desk.json("risk", "POST", "/circuit-breaker/activate", {"scope": "symbol:ETHUSDT", "note": "a wild market"})
     desk.json("risk", "POST", "/kill-switch", {"level": 1, "account": "side"})
     try:
         text = shown(desk, "status")
-        assert re.search(r"breaker.*symbol:ETHUSDT", text), text
-        assert re.search(r"Kill switch.*side.*NO_NEW_RISK", text), text
+        assert re.search(r"circuit breaker symbol:ETHUSDT has tripped", text), text
+        assert re.search(r"stopped for account side \(NO_NEW_RISK\)", text), text
     finally:
         desk.json("risk", "POST", "/circuit-breaker/reset", {"scope": "symbol:ETHUSDT"})
         desk.json("risk", "POST", "/kill-switch", {"level": 0, "account": "side"})
@@ -145,7 +192,7 @@ def test_breaker_trips_and_resets(desk: DeskProcess) -> None:
     """The breaker can be tripped, shown and reset."""
     assert "tripped" in shown(desk, "breaker", "trip", "--note", "a test")
     assert "a test" in shown(desk, "breaker")
-    refused = polaris(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main")
+    refused = run(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main")
     assert (refused.returncode, refused.stderr.splitlines()[0].split()[0]) == (1, "CIRCUIT_BREAKER")
     assert as_json(desk, "breaker", "reset")["changed"] is True
     assert "No circuit breaker" in shown(desk, "breaker")
@@ -157,7 +204,7 @@ def test_halt_flatten_and_resume(desk: DeskProcess) -> None:
     text = shown(desk, "halt", "--note", "a test")
     assert f"Cancelled 1 open orders: {order_id}" in text
     assert "Read back: no order is open" in text
-    assert polaris(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main").returncode == 1
+    assert run(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "main").returncode == 1
     assert "goes on" in shown(desk, "resume")
     shown(desk, "order", "buy", "0.01", "BTCUSDT", "-a", "side")
     assert as_json(desk, "flatten", "--account", "side", "--yes")["still_open"] == []
@@ -195,7 +242,7 @@ def test_users_and_keys(desk: DeskProcess, tmp_path: Path) -> None:
     listed = {row["name"]: row for row in as_json(desk, "user", "list")}
     assert (listed["eve"]["role"], listed["my-bot"]["kind"]) == ("VIEWER", "key")
     until(
-        lambda: polaris(desk, "orders", environment={"POLARIS_KEY_FILE": str(key_file)}).returncode == 0,
+        lambda: run(desk, "orders", environment={"POLARIS_KEY_FILE": str(key_file)}).returncode == 0,
         what="the new key",
     )
     shown(desk, "user", "revoke", "my-bot")
@@ -228,7 +275,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
 def test_mistakes_are_answered_with_a_sentence(desk: DeskProcess, name: str) -> None:
     """A mistake ends with its exit code and a sentence on standard error, never with a traceback."""
     arguments, code = MISTAKES[name]
-    done = polaris(desk, *arguments, given=PASSWORD)
+    done = run(desk, *arguments, given=PASSWORD)
     assert done.returncode == code, done
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.strip(), done

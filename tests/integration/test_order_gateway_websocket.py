@@ -169,7 +169,7 @@ async def test_orders_over_the_socket(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "params, reason",
     [
-        ('{"symbol":"BTCUSDT","symbol":"ETHUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1"}', "DUPLICATE_FIELD"),
+        ('{"symbol":"BTCUSDT","side":"BUY","side":"BUY","type":"LIMIT","quantity":"1","price":"1"}', "DUPLICATE_FIELD"),
         ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1","x":1}', "UNKNOWN_FIELD"),
         ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":1,"price":"1"}', "INVALID_VALUE"),
         ('{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","quantity":"1","price":"1.001"}', "PRICE_NOT_ON_TICK"),

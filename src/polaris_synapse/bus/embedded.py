@@ -39,7 +39,7 @@ from polaris_synapse.bus.port import BusError
 from polaris_synapse.bus.recovery import HOST_PART, HostFailedError, Recovery, RecoveryReport, SetUp
 from polaris_synapse.bus.requests import WaitingRequests
 from polaris_synapse.bus.settings import HostSettings
-from polaris_synapse.bus.snapshots import take_snapshot
+from polaris_synapse.bus.snapshots import recorders_reach_a_snapshot, take_snapshot
 from polaris_synapse.bus.subscriptions import BusSubscription, Subscriptions, is_accepted
 from polaris_synapse.domain.messages import (
     ActivateBreaker,
@@ -366,6 +366,7 @@ class EmbeddedHost:
     async def _work(self) -> None:
         while self._state in {_State.RUNNING, _State.STOPPING}:
             if self._intake:
+                await self._intake.gather()
                 self._turn()
                 # Lets those run who were answered, and whatever arrived meanwhile queue up for the next commit.
                 await anyio.lowlevel.checkpoint()
@@ -525,7 +526,10 @@ class EmbeddedHost:
     # --- snapshots and the end ---
 
     def _snapshot(self) -> Snapshot | None:
-        """The state now, or None where a core cannot give it: the journal alone is enough to start from."""
+        """The state now, or None where it cannot be had or must wait: the journal alone is enough to start from."""
+        if not (self._settings.journal_keep_all or recorders_reach_a_snapshot(self._journal, self._recorders)):
+            self._since_snapshot = 0
+            return None
         began = time.perf_counter()
         set_up = {HOST_PART: encode_group(self._set_up.messages)}
         time_ns = self._intake.last_time_ns

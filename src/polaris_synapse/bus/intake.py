@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import anyio.lowlevel
 from msgspec.structs import replace
 
 from polaris_synapse.domain.messages import Message
 
 #: At most this part of a batch is marks and summaries, so that orders never wait behind a burst of them.
 _DERIVED_SHARE: Final = 4
+#: Rounds of the event loop for which a commit waits at most while inputs keep coming.
+_GATHER_ROUNDS_MAX: Final = 8
 
 
 class Together:
@@ -121,6 +124,15 @@ class Intake:
         """Wait until something arrives after this call, or ``wake``."""
         self._arrived.clear()
         await self._arrived.wait()
+
+    async def gather(self) -> None:
+        """Let those who are about to send join the next batch, while more come: a commit costs like several orders."""
+        before = 0
+        for _ in range(_GATHER_ROUNDS_MAX):
+            if not before < self.messages < self._batch_messages_max:
+                return
+            before = self.messages
+            await anyio.lowlevel.checkpoint()
 
     def take(self) -> Batch:
         """The next batch, with times that never run backwards, whatever clocks the messages were stamped by."""

@@ -91,12 +91,13 @@ class Recovery:
         began = time.perf_counter()
         self._compare_with_recorders()
         start = self._restore()
-        replayed = await self._replay(start, settle)
+        # Before the replay, since recorders move on while it gives them what can be made again.
         missing = {
             recorder.name: (recorder.recorded_offset + 1, start)
             for recorder in self._recorders
             if recorder.recorded_offset < start
         }
+        replayed = await self._replay(start, settle)
         return RecoveryReport(
             snapshot_offset=start,
             last_offset=self._journal.last_offset,

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import structlog
+
 from polaris_synapse.bus.core import Core, SnapshotError, hash_state
-from polaris_synapse.bus.journal import JournalCorruptError, Snapshot, SnapshotPart
+from polaris_synapse.bus.journal import JournalCorruptError, JournalStore, Snapshot, SnapshotPart
+from polaris_synapse.bus.subscriptions import BusSubscription
+
+_log = structlog.get_logger("polaris_synapse.bus")
 
 
 class SnapshotSource(Protocol):
@@ -56,3 +61,16 @@ def restore_cores(snapshot: Snapshot, cores: Iterable[Core]) -> None:
             raise UnusableSnapshotError(
                 f"{core.name} is not in the state of its snapshot at offset {snapshot.offset} after restoring it"
             )
+
+
+def recorders_reach_a_snapshot(journal: JournalStore, recorders: Iterable[BusSubscription]) -> bool:
+    """Whether recorders can be given what they lack, once one more snapshot has pushed out the oldest.
+
+    Facts are made again from a snapshot that is not past them. While a recorder is behind the newest one, and the
+    journal before the oldest is deleted, the next has to wait.
+    """
+    newest = max(journal.snapshots(), default=0)
+    behind = [recorder.name for recorder in recorders if recorder.recorded_offset < newest]
+    if behind:
+        _log.warning("snapshot_waits", newest_snapshot=newest, last_offset=journal.last_offset, recorders=behind)
+    return not behind

@@ -204,7 +204,7 @@ def replace(
     body = {name: value for name, value in wanted.items() if value}
     if not body:
         raise CommandError("Say what to change: --quantity, --limit or --stop.", exit_code=2)
-    answer = connect().patch("gateway", f"/orders/{order_id}", body)
+    answer = connect().patch("gateway", f"/orders/{order_id}?wait_ms={_WAIT_MS}", body)
     print_json(answer) if json_output else _print_order(answer)
 
 

@@ -32,8 +32,9 @@ def simulate(
 ) -> None:
     """Run the desk's cores and host with simulated disk, network, venue and people, and check it at every turn.
 
-    Each seed is a run of its own: it crashes, loses power, loses and doubles messages, fills its disk and sets its
-    clock as the seed says, the same way every time. A failing seed prints the command that runs it again.
+    Each seed is a run of its own, the same on every machine: crashes, power cuts, lost messages, a full disk, ...
+
+    A failing seed prints the command that runs it again.
     """
     from polaris_synapse.testing.simulation.runner import default_jobs
 

@@ -14,6 +14,7 @@ import anyio.abc
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from polaris_synapse.bus.clock import Clock
@@ -62,6 +63,11 @@ _REQUEST_NAMES: Final[dict[type[Message], str]] = {
 def lane_of(order_id: int, lanes: int) -> int:
     """The lane of an order. Ids are a counter times PARTITIONS_MAX, so the counter spreads them, not the id."""
     return order_id // PARTITIONS_MAX % lanes
+
+
+def dated(status: VenueOrderStatus) -> VenueOrderStatus:
+    """The answer with the time it was given: the journal puts ``time_ns`` forward where other messages overtake it."""
+    return replace(status, answered_ns=status.answered_ns or status.time_ns)
 
 
 class VenueHealth(Struct, frozen=True, kw_only=True):
@@ -284,7 +290,7 @@ class ExecutionService:
         try:
             with anyio.fail_after(self._settings.request_timeout_seconds):
                 if isinstance(command, VenueQuery):
-                    return (await venue.query(command),)
+                    return (dated(await venue.query(command)),)
                 if isinstance(command, VenueSubmit):
                     reports = await venue.submit(command)
                     seconds = (self._clock.now_ns() - started_ns) / 1e9

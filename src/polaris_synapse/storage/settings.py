@@ -22,7 +22,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     batch_messages_max: int = 5_000
     caught_up_seconds_max: float = 5.0
     retry_seconds_max: float = 5.0
-    gather_seconds: float = 0.02
+    gather_seconds: float = 0.1
     progress_seconds: float = 1.0
     readers_max: int = 2
 

@@ -53,3 +53,12 @@ def cpu_seconds(process_id: int) -> float:
     # The name in parentheses may hold blanks; user and system time are the 12th and 13th field after it.
     fields = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(process_id: int) -> int:
+    """Memory of a process that is not swapped out, 0 where it is gone."""
+    try:
+        pages = int(Path(f"/proc/{process_id}/statm").read_text(encoding="ascii").split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

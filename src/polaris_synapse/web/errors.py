@@ -76,6 +76,7 @@ _BY_STATUS: Final[dict[int, tuple[Reason, ...]]] = {
         _R.CANCELLED_ON_DISCONNECT,
         _R.CANCELLED_BY_BREAKER,
         _R.FLATTENED,
+        _R.CANCELLED_BY_WATCHDOG,
     ),
     413: (_R.BODY_TOO_LARGE,),
     415: (_R.UNSUPPORTED_MEDIA_TYPE,),

@@ -161,6 +161,21 @@ async def test_requests_without_a_coroutine_share_a_commit_and_are_answered_each
         assert journal.commits - before == 1
 
 
+async def test_a_commit_waits_for_those_who_are_about_to_send() -> None:
+    """Clients that send one after the other, a round of the event loop apart, share a commit."""
+    journal = MemoryJournal()
+    async with running_host(cores(), journal=journal) as host:
+        before = journal.commits
+
+        async def send(number: int) -> None:
+            for _ in range(number):
+                await asyncio.sleep(0)
+            await host.request(funds(number + 1_000))
+
+        await asyncio.gather(*(send(number) for number in range(5)))
+        assert journal.commits - before <= 2
+
+
 async def test_a_request_without_a_coroutine_hears_why_there_is_no_answer() -> None:
     """Without an answer ``done`` gets TIMED_OUT; a stopped host refuses at once and does not call it."""
     host = build_host(cores(), settings=HostSettings(request_timeout_seconds=0.05))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from tests.unit.execution.miniature import SECOND_NS, SYMBOL, Fault, Miniature
 
@@ -18,7 +19,7 @@ from polaris_synapse.domain.orders import (
     OrderType,
     Side,
 )
-from polaris_synapse.execution.service import ExecutionService, lane_of
+from polaris_synapse.execution.service import ExecutionService, dated, lane_of
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.testing.clock import ManualClock
 from polaris_synapse.testing.venues import ScriptedVenue
@@ -128,7 +129,8 @@ def test_answers_that_reports_have_overtaken_contradict_nothing() -> None:
         desk.clock.advance(1)
         desk.venue.fill(client_id, 2, 100)
         desk.feed(desk.venue.stream.popleft())
-        desk.feed(answer)
+        # The host puts the time of what other messages have overtaken forward.
+        desk.feed(replace(dated(answer), time_ns=desk.now_ns))
         desk.tick(3, work=False)
     assert desk.open_breaks() == []
     assert desk.order().filled_lots == 6

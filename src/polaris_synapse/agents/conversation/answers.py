@@ -40,7 +40,9 @@ async def balances(view: View, ask: Ask) -> Said:
     if not rows:
         return Said(f"There is nothing on {view.whose}.")
     total = view.money(sum(row.value_units or 0 for row in held))
-    text = f"{view.whose.capitalize()}: {len(rows)} asset{'s' if len(rows) > 1 else ''}, worth {total} at the marks now."
+    text = (
+        f"{view.whose.capitalize()}: {len(rows)} asset{'s' if len(rows) > 1 else ''}, worth {total} at the marks now."
+    )
     table = Table("Balances", ("asset", "total", "free", f"value, {view.valuation.code}"), rows)
     return Said(text, table, view.is_simulated(*(row.mark for row in held)))
 
@@ -99,7 +101,9 @@ async def exposure(view: View, ask: Ask) -> Said:
     if not rows:
         return Said(f"{view.whose.capitalize()} has no exposure{f' to {base}' if base else ''}.")
     open_orders = await view.orders(symbol=ask.symbol)
-    text = f"Exposure of {view.whose}{f' to {base}' if base else ''}: {view.money(exposed)} of {view.money(total)} in all."
+    text = (
+        f"Exposure of {view.whose}{f' to {base}' if base else ''}: {view.money(exposed)} of {view.money(total)} in all."
+    )
     text += f" Open orders: {len(open_orders)}." if open_orders else ""
     columns = ("asset", "held", f"value, {view.valuation.code}", "share")
     return Said(text, Table("Exposure", columns, tuple(rows)), view.is_simulated(*(row.mark for row in held)))
@@ -288,7 +292,9 @@ async def fees(view: View, ask: Ask) -> Said:
     if not found:
         return Said(f"No fee was paid on {view.whose}{since}: nothing has filled.")
     assets = {asset.code: asset for one in instruments.values() for asset in (one.base, one.quote)}
-    listed = " and ".join(f"{format_units(units, assets[code].decimals)} {code}" for code, units in sorted(paid.items()))
+    listed = " and ".join(
+        f"{format_units(units, assets[code].decimals)} {code}" for code, units in sorted(paid.items())
+    )
     worth, complete = 0, True
     marks = []
     for code, units in paid.items():
@@ -325,4 +331,3 @@ async def extreme_trade(view: View, ask: Ask) -> Said:
         f"{instruments[row.symbol].format_price(row.fill.price_ticks)}."
     )
     return Said(text, Table("Fill", FILL_COLUMNS, (fill_row(row, instruments),)), row.fill.simulated)
-

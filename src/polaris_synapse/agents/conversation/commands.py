@@ -64,8 +64,12 @@ _TIME: Final = re.compile(
     r"|\b(?:at|by|before|after|until) T\d+\b|\bin (?:an?|N\d+) (?:hour|minute|day|week|second)s?\b"
     r"|\bon (?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:after|before|at) (?:the )?(?:close|open|midnight|noon)\b"
 )
-_CONDITION: Final = re.compile(r"\b(?:if|when|whenever|once|as soon as|unless|in case|should it|while|until|after|before)\b")
-_WINDOW: Final = re.compile(r"\b(?:in|within|over|during) (?:(?:an?|the next|one|(N\d+)) )?(hour|minute|day|week|h|m|d)\b")
+_CONDITION: Final = re.compile(
+    r"\b(?:if|when|whenever|once|as soon as|unless|in case|should it|while|until|after|before)\b"
+)
+_WINDOW: Final = re.compile(
+    r"\b(?:in|within|over|during) (?:(?:an?|the next|one|(N\d+)) )?(hour|minute|day|week|h|m|d)\b"
+)
 _WINDOW_SECONDS: Final = {"minute": 60, "m": 60, "hour": 3_600, "h": 3_600, "day": 86_400, "d": 86_400, "week": 604_800}
 _DOWN: Final = r"\b(?:drop|down|lower|below|decline|loses?)\b"
 _UP: Final = r"\b(?:rise|up|higher|above)\b"
@@ -173,9 +177,13 @@ def read_close(line: Line, account: str) -> ClosePosition | Ambiguous | None:
     share = re.search(r"\b(P\d+|half|quarter|threequarters)\b", text)
     percent = _SHARES.get(share.group(1), "") or line.value(share.group(1)) if share is not None else "100"
     if line.marks("N") or line.marks("X"):
-        return Ambiguous(about=Unclear.QUANTITY, question="Say how much as a share, such as 50%, or sell an exact quantity.")
+        return Ambiguous(
+            about=Unclear.QUANTITY, question="Say how much as a share, such as 50%, or sell an exact quantity."
+        )
     if not symbols and not re.search(r"\beverything\b", text):
-        return Ambiguous(about=Unclear.SYMBOL, question="Which position? Name the instrument, or say: close all positions.")
+        return Ambiguous(
+            about=Unclear.SYMBOL, question="Which position? Name the instrument, or say: close all positions."
+        )
     return ClosePosition(symbol=symbols[0] if symbols else "", percent=percent, account=account)
 
 

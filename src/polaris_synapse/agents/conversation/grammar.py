@@ -37,7 +37,9 @@ _DECLINE: Final = re.compile(
     r"(?:no|nope|nah|no thanks?|no thank you|never ?mind|forget it|forget about it|scrap that|stop that|cancel that|"
     r"cancel it|leave it|not now|do not|don't|dont|rather not|decline|reject|abort|n|actually no|no wait|wait no)[ !.]*"
 )
-_HALF_YES: Final = re.compile(r"(?:(?:yes|yep|yeah|confirm|sure|ok|okay|k|fine|alright|sounds good|go)\b.*|\U0001f44d.*)")
+_HALF_YES: Final = re.compile(
+    r"(?:(?:yes|yep|yeah|confirm|sure|ok|okay|k|fine|alright|sounds good|go)\b.*|\U0001f44d.*)"
+)
 _ENDS_NO: Final = re.compile(r".*[?.!,;] *(?:no|nope|nah|no thanks?|never ?mind|do not|rather not)[ !.]*")
 _WHOSE: Final = re.compile(
     r"\b(?:he|she|they|friend|boss|wife|husband|brother|guy|tweet|post|article|news|analyst|influencer|elon|telegram|"

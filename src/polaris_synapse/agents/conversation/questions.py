@@ -86,7 +86,9 @@ _HELP: Final = re.compile(
 )
 _END_OF_DAY: Final = re.compile(r"\beod\b|\b(?:wrap|sum) up\b|\b(?:day|evening|daily|tonights?) (?:review|summary|report)\b"
                                 r"|\breview\b.*\b(?:day|today)\b|^review\b")  # fmt: skip
-_BRIEFING: Final = re.compile(r"\bbriefing\b|\bmorning (?:change|report|summary|note)\b|\bcatch me up\b|\bbring me up to")
+_BRIEFING: Final = re.compile(
+    r"\bbriefing\b|\bmorning (?:change|report|summary|note)\b|\bcatch me up\b|\bbring me up to"
+)
 _MARKET_TOPICS: Final = frozenset({_T.PRICE, _T.BOOK, _T.SPREAD, _T.VOLUME, _T.EXPOSURE, _T.OPEN_ORDERS, _T.FILLS,
                                    _T.WHY, _T.ADVICE, _T.DECISIONS, _T.PNL, _T.FEES})  # fmt: skip
 _SIDED_TOPICS: Final = frozenset({_T.WHY, _T.ADVICE, _T.OPEN_ORDERS, _T.FILLS})
@@ -94,7 +96,9 @@ _SINCE_TOPICS: Final = frozenset({_T.CHANGES, _T.PNL, _T.FILLS, _T.FEES, _T.BEST
 _COST: Final = re.compile(
     r"\bhow much (?:would|does|will|do|is|for|it cost)\b|\bwhat (?:would|does|will) .*\bcost\b|\bcost\b|\bprice of N\d+"
 )
-_QUESTION_WORDS: Final = r"\b(?:how much|how many|what|would|will|does|do|did|is|get|receive|for|cost|it|i|we|price of)\b"
+_QUESTION_WORDS: Final = (
+    r"\b(?:how much|how many|what|would|will|does|do|did|is|get|receive|for|cost|it|i|we|price of)\b"
+)
 _NEVER_AN_ORDER: Final = frozenset({_T.WHY, _T.ADVICE, _T.ORDER, _T.CHANGES})
 _PAST: Final = re.compile(r"\b(?:did|have|has|had)\b")
 _PROCEEDS: Final = re.compile(r"\b(?:i|we) (?:get|receive)\b.*\bfor\b|\bsell")
@@ -106,7 +110,9 @@ def is_question(line: Line) -> bool:
     return text.rstrip(' ".!').endswith("?") or bool(_QUESTION_START.match(text) or _ASKED_FOR.match(text))
 
 
-def read_question(line: Line, names: Names, account: str, order: Callable[[str], PlaceOrder | None]) -> AnyIntent | None:
+def read_question(
+    line: Line, names: Names, account: str, order: Callable[[str], PlaceOrder | None]
+) -> AnyIntent | None:
     """What a question is about; None where no pattern finds it. ``order`` reads an order out of a text."""
     text = line.text
     if _HELP.match(text):
@@ -137,7 +143,9 @@ def _ask(topic: Topic, line: Line, names: Names, symbol: str, account: str) -> A
     asset = ""
     if topic in {_T.BALANCES, _T.POSITIONS}:
         cash = re.search(r"\bcash\b", line.text) is not None
-        asset = names.bases.get(symbol, "") or (sorted(names.quotes)[0].upper() if cash and len(names.quotes) == 1 else "")
+        asset = names.bases.get(symbol, "") or (
+            sorted(names.quotes)[0].upper() if cash and len(names.quotes) == 1 else ""
+        )
         topic = _T.BALANCES if asset else topic
     return Ask(
         topic=topic,

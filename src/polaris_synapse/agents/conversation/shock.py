@@ -31,7 +31,6 @@ async def answer_shock(view: View, symbol: str, change_percent: str) -> Said:
     """The change of every holding that the move concerns, and of the whole."""
     if Decimal(change_percent) < -100:
         return Said("A price cannot fall by more than 100 %.")
-    await view.caught_up()
     instruments = await view.instruments()
     base = instruments[symbol].base.code if symbol in instruments else ""
     holdings = await view.holdings()
@@ -52,7 +51,9 @@ async def answer_shock(view: View, symbol: str, change_percent: str) -> Said:
     )
     crossed = await _orders_crossed(view, moved, change_percent)
     if crossed:
-        text += f" {crossed} open order{'s' if crossed > 1 else ''} would be reached on the way; their effect is not in it."
+        text += (
+            f" {crossed} open order{'s' if crossed > 1 else ''} would be reached on the way; their effect is not in it."
+        )
     if unpriced:
         text += f" Held without a price, and not counted: {', '.join(unpriced)}."
     columns = ("asset", "held", "price now", f"value now, {code}", f"change, {code}")

@@ -82,7 +82,9 @@ def _lots_for(quote_amount: str, order: PlaceOrder, instrument: Instrument) -> i
     return lots
 
 
-def price_question(order: PlaceOrder, instrument: Instrument, mark: Mark | None, distance_ppm_max: int) -> Ambiguous | None:
+def price_question(
+    order: PlaceOrder, instrument: Instrument, mark: Mark | None, distance_ppm_max: int
+) -> Ambiguous | None:
     """What to ask about a price that looks like a slip of the hand; None for one that does not."""
     if mark is None or mark.mark_ticks <= 0:
         return None

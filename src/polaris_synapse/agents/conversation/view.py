@@ -150,7 +150,9 @@ class View:
             if priced and not instrument.reference_symbol:
                 mark = self.market.mark(instrument)
                 if mark is not None:
-                    return Holding(asset, total, free, instrument, mark, value_units(instrument, mark.mark_ticks, total))
+                    return Holding(
+                        asset, total, free, instrument, mark, value_units(instrument, mark.mark_ticks, total)
+                    )
         return Holding(asset, total, free, None, None, None)
 
     def money(self, units: int) -> str:

@@ -99,6 +99,7 @@ class VenueOrderStatus(Message, frozen=True, kw_only=True, gc=False):
     """From a venue adapter: the whole truth about one order, in answer to VenueQuery.
 
     ``found`` false with ``trades_checked`` true proves absence; ``answered`` false means the venue could not be asked.
+    ``answered_ns``: when it answered, by the desk's clock; ``time_ns`` is put forward where other messages overtake it.
     """
 
     venue: str
@@ -116,6 +117,12 @@ class VenueOrderStatus(Message, frozen=True, kw_only=True, gc=False):
     fills: tuple[Fill, ...] = ()
     reason: Reason = Reason.NONE
     detail: str = ""
+    answered_ns: int = 0
+
+    @property
+    def true_at_ns(self) -> int:
+        """The time of which it tells."""
+        return self.answered_ns or self.time_ns
 
 
 class BreakChanged(Message, frozen=True, kw_only=True, gc=False):

@@ -104,7 +104,7 @@ class Orders:
         It is the first one to the latest question, and what is known here is not newer: an answer that reports have
         overtaken contradicts nothing.
         """
-        if status.time_ns < max(order.queried_ns, order.heard_ns) or order.counted_ns >= order.queried_ns:
+        if status.true_at_ns < max(order.queried_ns, order.heard_ns) or order.counted_ns >= order.queried_ns:
             return False
         order.counted_ns = order.queried_ns
         return True

@@ -86,7 +86,7 @@ class VenueStatuses:
     def _looked_after_the_end(self, order: VenueOrder, status: VenueOrderStatus) -> None:
         """An ended order and the venue agree. Final only where the venue had the time to learn of its last trades."""
         settled_ns = order.ended_ns + self._orders.rules.settle_ns
-        if order.final_check and status.time_ns < settled_ns:
+        if order.final_check and status.true_at_ns < settled_ns:
             self._orders.look_again(order, settled_ns)
             return
         order.final_check = False
@@ -98,7 +98,7 @@ class VenueStatuses:
         if order.is_terminal:
             self._looked_after_the_end(order, status)
             return
-        late_enough = status.time_ns - order.oldest_request_ns >= rules.settle_ns
+        late_enough = status.true_at_ns - order.oldest_request_ns >= rules.settle_ns
         if status.trades_checked and late_enough and self._orders.counts(order, status):
             order.denials += 1
         if order.denials < rules.confirmations:
@@ -226,7 +226,7 @@ class VenueStatuses:
         latest_ns = max(order.cancel_sent_ns, order.replace_sent_ns)
         if not latest_ns:
             return True
-        if status.time_ns - latest_ns < self._orders.rules.settle_ns:
+        if status.true_at_ns - latest_ns < self._orders.rules.settle_ns:
             return False
         order.cancel_sent_ns = 0
         if order.replace_sent_ns:

@@ -184,6 +184,7 @@ def run_sends(settings: DeskSettings, *, rounds: int, seed: int) -> SendReport:
         if number % _SNAPSHOT_ROUNDS == 0:
             world.snapshot()
         world.tick(1)
+        world.deliver()
         instant = world.chance.choice(list(Instant))
         instants[instant.value] += 1
         order_id = _until_the_crash(world, number, instant)

@@ -24,7 +24,7 @@ from polaris_synapse.domain.messages import (
     VenueSubmit,
 )
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.execution.service import ExecutionService, VenueCommand, lane_of
+from polaris_synapse.execution.service import ExecutionService, VenueCommand, dated, lane_of
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.execution.venues.port import VenueError
 from polaris_synapse.testing.simulation.checkers import hold
@@ -201,7 +201,7 @@ class ExecutionLink:
         exchange, error = self._exchange, ""
         self._world.note("arrived", command)
         if isinstance(command, VenueQuery):
-            return (exchange.query(command),), ""
+            return (dated(exchange.query(command)),), ""
         try:
             if isinstance(command, VenueSubmit):
                 exchange.submit(command)

@@ -1,0 +1,432 @@
+"""A conversation: every message is read, answered or previewed, and only a yes to exactly what was shown acts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from polaris_synapse.agents.conversation import intents as i
+from polaris_synapse.agents.conversation import wording
+from polaris_synapse.agents.conversation.controls import IMMEDIATE, Controls
+from polaris_synapse.agents.conversation.grammar import complete_order, read_message
+from polaris_synapse.agents.conversation.line import Names
+from polaris_synapse.agents.conversation.ports import Limits, Market, OrderPreview, OrderTicket, Trading
+from polaris_synapse.agents.conversation.replies import Questions
+from polaris_synapse.agents.conversation.sessions import Pending, PlaceTickets, Session, Sessions, hash_of
+from polaris_synapse.agents.conversation.settings import ConversationSettings
+from polaris_synapse.agents.conversation.tickets import exact_order, free_units, make_ticket, price_question
+from polaris_synapse.agents.conversation.view import Said, Table, View
+from polaris_synapse.agents.roster import Roster
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.port import Bus, BusError
+from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import BalanceChanged
+from polaris_synapse.domain.money import Asset, parse_units
+from polaris_synapse.domain.orders import Side
+from polaris_synapse.domain.reasons import Reason, explain
+from polaris_synapse.storage.port import ReadModels
+from polaris_synapse.web.authentication import Principal, Role
+from polaris_synapse.web.errors import ApiError
+
+_NS: Final = 1_000_000_000
+_PPM: Final = 1_000_000
+_PRICE_DECIMALS: Final = 18
+#: What a bare word may be asked back about while something waits for a yes, and then means no.
+_BARE_NO: Final = frozenset({"cancel", "stop", "abort", "cancel!", "stop!"})
+
+
+class Confirmation(Struct, frozen=True, kw_only=True):
+    """What a yes would be bound to. Say ``yes``, or ``confirm CODE``; it works once, until ``expires_time_ns``."""
+
+    code: str
+    order_hash: str
+    expires_time_ns: int
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """An answer. ``reason`` names a refusal by the desk; ``placed`` lists the ids of orders that were placed."""
+
+    session: str
+    reply: str
+    intent: i.AnyIntent
+    table: Table | None = None
+    preview: tuple[OrderPreview, ...] = ()
+    confirmation: Confirmation | None = None
+    placed: tuple[int, ...] = ()
+    simulated: bool = False
+    reason: str = ""
+
+
+class Conversation:
+    """Answers messages of principals. ``run`` is not needed: nothing happens between messages."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        reads: ReadModels,
+        trading: Trading,
+        market: Market,
+        limits: Limits,
+        roster: Roster,
+        clock: Clock,
+        valuation: Asset,
+        settings: ConversationSettings | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(12),
+    ) -> None:
+        self._reads = reads
+        self._trading = trading
+        self._market = market
+        self._limits = limits
+        self._clock = clock
+        self._valuation = valuation
+        self._settings = settings or ConversationSettings()
+        self._new_id = new_id
+        self._sessions = Sessions(self._settings, new_id)
+        self._questions = Questions(roster)
+        self._controls = Controls(bus, reads, roster, clock)
+
+    async def say(self, principal: Principal, message: str, *, session_id: str = "", account: str = "") -> Reply:
+        """Answer one message. ``account`` is meant where the message names none. Refusals are answers, not errors."""
+        now_ns = self._clock.now_ns()
+        session = self._sessions.of(principal, session_id, now_ns)
+        names = Names.of(await self._reads.instruments())
+        intent = self._read(session, message, names)
+        turn = _Turn(session, principal, intent, getattr(intent, "account", "") or account, names)
+        try:
+            return await self._answer(turn)
+        except ApiError as error:
+            return self._refused(turn, error.reason, error.detail)
+        except BusError as error:
+            return self._refused(turn, error.reason, str(error))
+
+    def _read(self, session: Session, message: str, names: Names) -> i.AnyIntent:
+        if session.pending is not None and message.strip().lower() in _BARE_NO:
+            return i.Decline()
+        asked, session.asked = session.asked, None
+        intent = read_message(message, names)
+        incomplete = isinstance(intent, i.NotUnderstood | i.Ambiguous) or (
+            isinstance(intent, i.Ask) and intent.topic is i.Topic.PRICE
+        )
+        if asked is not None and asked.partial is not None and incomplete:
+            return complete_order(asked.partial, asked.about, message, names) or intent
+        return intent
+
+    async def _answer(self, turn: _Turn) -> Reply:
+        session, intent = turn.session, turn.intent
+        if isinstance(intent, i.Confirm):
+            return await self._confirm(turn, intent)
+        pending, warned = session.pending, session.warned
+        session.warned = None
+        if pending is not None:
+            # A bare yes may mean only what was shown last.
+            session.pending = replace(pending, fresh=False)
+        if isinstance(intent, i.Decline):
+            dropped = session.take_pending()
+            return self._plain(turn, "Left as it was: nothing was done." if dropped else "Good: nothing was done.")
+        if isinstance(intent, i.Ambiguous):
+            session.asked = intent
+            return self._plain(turn, intent.question or "What exactly do you mean?")
+        if isinstance(intent, i.Refused):
+            session.take_pending()
+            return self._plain(turn, wording.REFUSALS[intent.why])
+        if isinstance(intent, i.Help):
+            return self._plain(turn, wording.HELP)
+        if isinstance(intent, i.NotUnderstood):
+            return self._plain(turn, wording.NOT_UNDERSTOOD)
+        if isinstance(intent, i.Ask | i.Briefing):
+            said = await self._questions.answer(self._view(turn), intent)
+            return self._said(turn, said)
+        # A new command takes the place of what waited.
+        session.take_pending()
+        if isinstance(intent, i.PlaceOrder):
+            return await self._propose(turn, (intent,), said_again=warned == intent)
+        if isinstance(intent, i.WhatIfOrder):
+            return await self._propose(turn, (intent.order,), only_asked=True)
+        if isinstance(intent, i.ClosePosition):
+            return await self._close(turn, intent)
+        if isinstance(intent, i.StandingInstruction):
+            return await self._standing(turn, intent)
+        return await self._command(turn, intent)
+
+    def _view(self, turn: _Turn) -> View:
+        return View(
+            principal=turn.principal,
+            account=turn.account,
+            reads=self._reads,
+            market=self._market,
+            limits=self._limits,
+            valuation=self._valuation,
+            now_ns=self._clock.now_ns(),
+            settings=self._settings,
+        )
+
+    # Orders.
+
+    def _trading_account(self, turn: _Turn) -> str | i.Ambiguous:
+        """The one account that an order is for. Raises ApiError for somebody else's."""
+        principal = turn.principal
+        if turn.account:
+            principal.require_account(turn.account)
+            return turn.account
+        if not principal.all_accounts and len(principal.accounts) == 1:
+            return principal.accounts[0]
+        return i.Ambiguous(
+            about=i.Unclear.ACTION, question="On which account? You may use more than one: end with 'on account NAME'."
+        )
+
+    async def _propose(
+        self,
+        turn: _Turn,
+        orders: tuple[i.PlaceOrder, ...],
+        *,
+        only_asked: bool = False,
+        said_again: bool = False,
+        before: str = "",
+    ) -> Reply:
+        """Show what orders would do, and wait for a yes unless it was only a question."""
+        turn.principal.require(Role.TRADER)
+        account = self._trading_account(turn)
+        if isinstance(account, i.Ambiguous):
+            return self._ask_back(turn, account)
+        instruments = {one.symbol: one for one in await self._reads.instruments()}
+        await self._view(turn).caught_up()
+        balances = await self._reads.balances(account=account)
+        tickets: list[OrderTicket] = []
+        for order in orders:
+            instrument = instruments[order.symbol]
+            if not said_again and not only_asked:
+                odd = price_question(
+                    order, instrument, self._market.mark(instrument), self._settings.price_distance_ppm_max
+                )
+                if odd is not None:
+                    turn.session.warned = order
+                    return self._ask_back(turn, odd)
+            ticket = make_ticket(order, instrument, balances, account, f"chat-{self._new_id()}")
+            if isinstance(ticket, i.Ambiguous):
+                return self._ask_back(turn, ticket)
+            tickets.append(ticket)
+        previews = [await self._trading.preview(turn.principal, ticket) for ticket in tickets]
+        return self._show(turn, tuple(tickets), tuple(previews), only_asked=only_asked, before=before)
+
+    def _show(
+        self,
+        turn: _Turn,
+        tickets: tuple[OrderTicket, ...],
+        previews: tuple[OrderPreview, ...],
+        *,
+        only_asked: bool = False,
+        before: str = "",
+    ) -> Reply:
+        shown = " ".join(wording.preview_words(*pair) for pair in zip(tickets, previews, strict=True))
+        hindrances = [problem for preview in previews for problem in preview.problems]
+        hindrances += [f"There is not enough free {one.pays_asset}." for one in previews if not one.enough]
+        text = f"{before} {shown}".strip()
+        simulated = "paper" in self._market.notes().get("trading", "")
+        if hindrances:
+            text += f" It would be refused: {' '.join(dict.fromkeys(hindrances))} Nothing was ordered."
+            return self._reply(turn, text, preview=previews, simulated=simulated)
+        if only_asked:
+            text += " Nothing was ordered, and nothing waits for a yes: to order it, say so without asking."
+            return self._reply(turn, text, preview=previews, simulated=simulated)
+        return self._wait(turn, PlaceTickets(tickets), text, previews, simulated=simulated)
+
+    def _wait(
+        self,
+        turn: _Turn,
+        action: PlaceTickets | i.CancelOrders | i.ReplaceOrder | i.ControlTrading,
+        text: str,
+        previews: tuple[OrderPreview, ...] = (),
+        *,
+        simulated: bool = False,
+    ) -> Reply:
+        seconds = self._settings.confirmation_seconds_max
+        pending = Pending(
+            action=action,
+            order_hash=hash_of(turn.session.id, turn.principal.actor, [self._new_id(), action]),
+            expires_time_ns=self._clock.now_ns() + seconds * _NS,
+            sentence=text,
+            previews=previews,
+        )
+        turn.session.pending = pending
+        confirmation = Confirmation(
+            code=pending.code, order_hash=pending.order_hash, expires_time_ns=pending.expires_time_ns
+        )
+        text += f" Say yes within {seconds} seconds to do exactly this, or no."
+        return self._reply(turn, text, preview=previews, confirmation=confirmation, simulated=simulated)
+
+    async def _close(self, turn: _Turn, intent: i.ClosePosition) -> Reply:
+        account = self._trading_account(turn)
+        if isinstance(account, i.Ambiguous):
+            return self._ask_back(turn, account)
+        await self._view(turn).caught_up()
+        balances = await self._reads.balances(account=account)
+        symbols = [intent.symbol] if intent.symbol else [
+            one.symbol for one in await self._reads.instruments() if not one.reference_symbol and _holds_lots(one, balances)
+        ]  # fmt: skip
+        if not symbols:
+            return self._plain(turn, f"There is nothing to close on account {account}.")
+        orders = tuple(
+            i.PlaceOrder(side=Side.SELL, symbol=symbol, percent=intent.percent, percent_of=i.Base.POSITION)
+            for symbol in symbols
+        )
+        return await self._propose(turn, orders)
+
+    async def _standing(self, turn: _Turn, intent: i.StandingInstruction) -> Reply:
+        """Say plainly what cannot be kept watch over yet, and offer the order that does exactly the same where there is one."""
+        understood = f"Understood: {wording.standing_words(intent)}."
+        instruments = {one.symbol: one for one in await self._reads.instruments()}
+        instrument = instruments.get(intent.symbol)
+        mark = self._market.mark(instrument) if instrument is not None else None
+        same = (
+            exact_order(intent, mark.mark_ticks if mark is not None else 0, instrument)
+            if instrument is not None
+            else None
+        )
+        if same is None:
+            return self._plain(
+                turn,
+                f"{understood} The desk cannot carry out standing instructions of that kind yet, so nothing was set up and "
+                "nothing watches for it.",
+            )
+        before = f"{understood} The desk keeps no standing instructions yet, but this order does exactly that:"
+        return await self._propose(turn, (same,), before=before)
+
+    # Everything else that changes something.
+
+    async def _command(self, turn: _Turn, intent: i.CancelOrders | i.ReplaceOrder | i.ControlTrading) -> Reply:
+        principal = turn.principal
+        if isinstance(intent, i.ControlTrading):
+            account = ""
+            if intent.scope == "account" and intent.action not in {i.Control.PAUSE_AGENT, i.Control.RESUME_AGENT}:
+                found = self._trading_account(turn)
+                if isinstance(found, i.Ambiguous):
+                    return self._ask_back(turn, found)
+                account = found
+            self._controls.check(principal, intent, account)
+            action = replace(intent, account=account)
+            if intent.action in IMMEDIATE:
+                return self._plain(turn, await self._controls.carry_out(principal, action, account))
+            return self._wait(turn, action, f"This would {self._controls.describe(intent, account)}.")
+        if isinstance(intent, i.CancelOrders):
+            principal.require(Role.TRADER, Role.RISK_OFFICER)
+            if turn.account:
+                principal.require_account(turn.account)
+            words = wording.cancel_words(intent, turn.account)
+            return self._wait(turn, replace(intent, account=turn.account), f"This would {words}.")
+        principal.require(Role.TRADER)
+        if turn.account:
+            principal.require_account(turn.account)
+        return self._wait(turn, replace(intent, account=turn.account), f"This would {wording.replace_words(intent)}.")
+
+    async def _confirm(self, turn: _Turn, intent: i.Confirm) -> Reply:
+        """A yes: single use, in time, to what was shown, and only while that still holds."""
+        session = turn.session
+        pending = session.pending
+        if pending is None:
+            return self._plain(turn, "There is nothing to confirm: nothing was done.")
+        if self._clock.now_ns() > pending.expires_time_ns:
+            session.take_pending()
+            return self._plain(turn, "That is too late: the preview has expired and nothing was done. Say it again.")
+        if intent.code and not pending.order_hash.startswith(intent.code):
+            session.take_pending()
+            return self._plain(turn, "That code belongs to nothing that waits here: nothing was done. Say it again.")
+        if not intent.code and not pending.fresh:
+            return self._plain(
+                turn, f"Yes to what? This waits: {pending.sentence} Say 'confirm {pending.code}' to do exactly that."
+            )
+        # Taken before anything is awaited, so that no second yes finds it.
+        session.take_pending()
+        action = pending.action
+        if isinstance(action, PlaceTickets):
+            return await self._place(turn, pending, action)
+        if isinstance(action, i.ControlTrading):
+            return self._plain(turn, await self._controls.carry_out(turn.principal, action, action.account))
+        if isinstance(action, i.ReplaceOrder):
+            outcome = await self._trading.replace(
+                turn.principal, action.account, action.order_id, action.quantity, action.price, action.stop_price
+            )
+            return self._plain(turn, wording.outcome_words(outcome))
+        if action.everything:
+            ids = await self._trading.cancel_all(turn.principal, action.account, action.symbol, action.side)
+            return self._plain(turn, f"Asked to cancel {len(ids)} open orders." if ids else "There was no open order.")
+        outcome = await self._trading.cancel(turn.principal, action.account, action.order_id)
+        return self._plain(turn, wording.outcome_words(outcome))
+
+    async def _place(self, turn: _Turn, pending: Pending, action: PlaceTickets) -> Reply:
+        """Place what was confirmed, unless the estimate has meanwhile moved too far against the speaker."""
+        previews = tuple([await self._trading.preview(turn.principal, ticket) for ticket in action.tickets])
+        for before, now in zip(pending.previews, previews, strict=True):
+            if _moved_against(before, now) > self._settings.price_move_ppm_max:
+                note = f"The price has moved from {before.price} to {now.price} since; nothing was ordered. Now it is:"
+                return self._show(turn, action.tickets, previews, before=note)
+        outcomes = [await self._trading.submit(turn.principal, ticket) for ticket in action.tickets]
+        return self._reply(
+            turn,
+            " ".join(wording.outcome_words(outcome) for outcome in outcomes),
+            placed=tuple(outcome.order_id for outcome in outcomes if outcome.order_id),
+            simulated=any(outcome.how for outcome in outcomes),
+        )
+
+    # Replies.
+
+    def _ask_back(self, turn: _Turn, question: i.Ambiguous) -> Reply:
+        return self._reply(turn, question.question, intent=question)
+
+    def _plain(self, turn: _Turn, text: str) -> Reply:
+        return self._reply(turn, text)
+
+    def _said(self, turn: _Turn, said: Said) -> Reply:
+        return self._reply(turn, said.text, table=said.table, simulated=said.simulated)
+
+    def _refused(self, turn: _Turn, reason: Reason, detail: str) -> Reply:
+        text = f"Not done: {explain(reason)} {detail}".strip()
+        return replace(self._reply(turn, text), reason=reason.name)
+
+    def _reply(
+        self,
+        turn: _Turn,
+        text: str,
+        *,
+        intent: i.AnyIntent | None = None,
+        table: Table | None = None,
+        preview: tuple[OrderPreview, ...] = (),
+        confirmation: Confirmation | None = None,
+        placed: tuple[int, ...] = (),
+        simulated: bool = False,
+    ) -> Reply:
+        return Reply(
+            session=turn.session.id,
+            reply=f"{text}\n{wording.SIMULATED}" if simulated else text,
+            intent=intent or turn.intent,
+            table=table,
+            preview=preview,
+            confirmation=confirmation,
+            placed=placed,
+            simulated=simulated,
+        )
+
+
+class _Turn(Struct, frozen=True):
+    """One message under way."""
+
+    session: Session
+    principal: Principal
+    intent: i.AnyIntent
+    account: str
+    names: Names
+
+
+def _holds_lots(instrument: Instrument, balances: list[BalanceChanged]) -> bool:
+    return free_units(balances, instrument.base.code) >= instrument.lot_units * instrument.min_quantity_lots
+
+
+def _moved_against(before: OrderPreview, now: OrderPreview) -> int:
+    """How far the estimated price has moved to the speaker's disadvantage, in parts per million; below 0 for the better."""
+    then, current = (parse_units(one.price, _PRICE_DECIMALS) for one in (before, now))
+    worse = current - then if now.side == Side.BUY else then - current
+    return worse * _PPM // then if then else 0

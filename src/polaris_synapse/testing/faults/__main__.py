@@ -1,0 +1,108 @@
+"""The long fault runs: ``python -m polaris_synapse.testing.faults NAME``; see docs/faults.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from polaris_synapse.desk.loading import load_settings
+
+#: How many rounds each run has where nothing else is said.
+_ROUNDS: Final = {"kills": 200, "sends": 1_000, "damage": 1, "hostile": 100_000, "recovery": 1_000_000}
+_MEANING: Final = {
+    "kills": "SIGKILL a desk under load, so many times",
+    "sends": "crash between the journal and a venue, so many times",
+    "damage": "flip every bit and cut at every byte of a journal; with --rounds N every N-th",
+    "hostile": "so many hostile requests",
+    "recovery": "start after so many orders",
+}
+#: More memory than this, over what a desk had before, is a leak.
+_GROWTH_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+def _kills(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.kills import run_kills
+
+    report = run_kills(directory, rounds=rounds, seed=seed, progress=_progress)
+    return report, not report.violations
+
+
+def _sends(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.sends import run_sends
+
+    report = run_sends(load_settings("development"), rounds=rounds, seed=seed)
+    return report, not report.violations and not report.sent_twice
+
+
+def _damage(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.damage import run_damage
+
+    report = run_damage(directory, step=rounds, progress=_progress)
+    return report, all(sweep.detected == sweep.tried for sweep in report.sweeps)
+
+
+def _hostile(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.hostile import run_hostile
+
+    report = run_hostile(directory, requests=rounds, seed=seed, progress=_progress)
+    growth = report.resident_peak_bytes - report.resident_before_bytes
+    return report, report.alive and not report.server_errors and growth <= _GROWTH_BYTES_MAX
+
+
+def _recovery(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.recovery import run_recovery
+
+    report = run_recovery(directory, orders=rounds, progress=_progress)
+    return report, report.same_state
+
+
+_RUNS: Final[dict[str, Callable[[Path, int, int], tuple[Any, bool]]]] = {
+    "kills": _kills,
+    "sends": _sends,
+    "damage": _damage,
+    "hostile": _hostile,
+    "recovery": _recovery,
+}
+
+
+def _progress(text: str, share: float) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{share:4.0%}  {text}" + ("\r\033[K" if share >= 1 else ""))
+        sys.stderr.flush()
+
+
+def main() -> int:
+    """Run one of them and print its report; 1 where something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m polaris_synapse.testing.faults", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    for name, meaning in _MEANING.items():
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        command.add_argument("--rounds", type=int, default=_ROUNDS[name], help=f"default {_ROUNDS[name]:,}")
+        command.add_argument("--seed", type=int, default=1, help="the same seed, the same run")
+        command.add_argument("--directory", type=Path, help="where to work; kept. Default: a folder that is removed")
+        command.add_argument("--json", action="store_true", help="print one line of JSON")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds is at least 1")
+    directory = arguments.directory or Path(tempfile.mkdtemp(prefix=f"polaris-{arguments.name}-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        report, holds = _RUNS[arguments.name](directory, arguments.rounds, arguments.seed)
+    finally:
+        if arguments.directory is None:
+            shutil.rmtree(directory, ignore_errors=True)
+    text = msgspec.json.encode(report)
+    sys.stdout.buffer.write((text if arguments.json else msgspec.json.format(text, indent=2)) + b"\n")
+    sys.stderr.write("Everything held.\n" if holds else "SOMETHING DID NOT HOLD: see the report.\n")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,15 +10,16 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-#: Texts for any place that takes one: empty, long, not a number, another language, markup, queries, control characters.
+#: Texts for any place that takes one: empty, long, no number, another language, markup, queries, control characters.
 TEXTS: Final = (
-    "", " ", "0", "-1", "-0", "1e5", "NaN", "Infinity", "1" * 400, "A" * 3_000, "null", "true", "*", "..", "../../etc/passwd",
-    "%00", "a\x00b", "\x1b[31m", "\n", "é", "中文", "🙂", "\ud83d", "' OR 1=1 --", "<script>alert(1)</script>", "{{7*7}}",
-    "${jndi:ldap://x}", "BTCUSDT", "BTCUSDT\n", "btcusdt", "main", "9" * 19, "18446744073709551616", "0x10", "1_000", "0.1.2",
-    "0.0000000000000000001", "1" * 41, "2026-13-45T99:99:99Z", "1970-01-01T00:00:00Z", "+1", "٣", "１２",
+    "", " ", "0", "-1", "-0", "1e5", "NaN", "Infinity", "1" * 400, "A" * 3_000, "null", "true", "*", "..",
+    "../../etc/passwd", "%00", "a\x00b", "\x1b[31m", "\n", "é", "中文", "🙂", "\ud83d", "' OR 1=1 --",
+    "<script>alert(1)</script>", "{{7*7}}", "${jndi:ldap://x}", "BTCUSDT", "BTCUSDT\n", "btcusdt", "main", "9" * 19,
+    "18446744073709551616", "0x10", "1_000", "0.1.2", "0.0000000000000000001", "1" * 41, "2026-13-45T99:99:99Z",
+    "1970-01-01T00:00:00Z", "+1", "\u0663", "\uff11\uff12",
 )  # fmt: skip
 #: Values for any field of a JSON body.
-VALUES: Final = (
+VALUES: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**200, 0.1, -0.0, 1e308, [], {}, [[]], [None],
     {"a": {"b": {}}}, [1] * 500, *TEXTS,
 )  # fmt: skip
@@ -26,14 +27,23 @@ VALUES: Final = (
 BODIES: Final = (
     b"", b" ", b"{", b"}", b"[]", b"null", b"0", b'""', b"nul", b"{}{}", b'{"a":}', b"\xff\xfe", b"\xef\xbb\xbf{}",
     b'{"a":1,"a":2}', b'{"\\ud800":1}', b'{"a":NaN}', b'{"a":1e999}', b'{"a":' + b"9" * 5_000 + b"}",
-    b"[" * 2_000 + b"]" * 2_000, b'{"a":' * 500 + b"1" + b"}" * 500, b"<xml/>", b"a=1&b=2", b"{" + b" " * 70_000 + b"}",
+    b"[" * 2_000 + b"]" * 2_000, b'{"a":' * 500 + b"1" + b"}" * 500, b"<xml/>", b"a=1&b=2",
+    b"{" + b" " * 70_000 + b"}",
 )  # fmt: skip
 QUERIES: Final = (
-    "a=1", "limit=0", "limit=-1", "limit=1e3", "limit=99999999999999999999", "limit=", "limit", "limit=1&limit=2", "=", "&&",
-    "symbol=%ff", "symbol=%", "symbol=%00", "account=*", "account=..", "%F0%9F%99%82=1", "a" * 2_000, "&".join(["x=1"] * 100),
-    "before_time_ns=9223372036854775808", "wait_ms=abc", "open_only=maybe", "depth=0x10", "newest=true&after_sequence=1",
+    "a=1", "limit=0", "limit=-1", "limit=1e3", "limit=99999999999999999999", "limit=", "limit", "limit=1&limit=2", "=",
+    "&&", "symbol=%ff", "symbol=%", "symbol=%00", "account=*", "account=..", "%F0%9F%99%82=1", "a" * 2_000,
+    "&".join(["x=1"] * 100), "before_time_ns=9223372036854775808", "wait_ms=abc", "open_only=maybe", "depth=0x10",
+    "newest=true&after_sequence=1",
 )  # fmt: skip
-MEDIA_TYPES: Final = ("text/plain", "application/xml", "application/json; charset=latin-1", "multipart/form-data", "json", "")
+MEDIA_TYPES: Final = (
+    "text/plain",
+    "application/xml",
+    "application/json; charset=latin-1",
+    "multipart/form-data",
+    "json",
+    "",
+)
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND")
 
 

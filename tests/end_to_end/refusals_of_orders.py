@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import httpx2
 from tests.end_to_end.refusal_world import EMPTY, SILENT, SIZED, UNPRICED, Said, World, said, said_of
 from tests.end_to_end.refusals_of_requests import Scenario
 from tests.end_to_end.support import Stream, fresh_id, mark_of, price_near, until
@@ -116,14 +117,16 @@ def market_data_stale(world: World) -> Said:
         until(lambda: mark_of(world.desk, UNPRICED), what="a price of the new book")
         world.officer("gateway", "DELETE", f"/orders?symbol={UNPRICED}")
 
-        def refused() -> Said | None:
+        def asked() -> httpx2.Response | None:
             response = world.try_order("stale", UNPRICED, "BUY", "LIMIT", quantity="100", price="0.49")
             if response.status_code >= 400:
-                return said(response)
+                return response
             world.officer("gateway", "DELETE", "/orders?account=stale")
             return None
 
-        return until(refused, what="a price that is too old")
+        response = until(asked, what="a price that is too old")
+        assert response is not None
+        return said(response)
 
 
 def market_data_missing(world: World) -> Said:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import httpx2
 import yaml
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from polaris_synapse.testing.desk_process import DeskProcess, decoded
@@ -197,6 +198,14 @@ class Stream:
             self.events.append(message)
         else:
             self.answers[message["id"]] = message
+
+    def close_code(self) -> int:
+        """The code that the desk closes the connection with; 1006 where it was cut without a word."""
+        while True:
+            try:
+                self.socket.recv(timeout=10)
+            except ConnectionClosed as closed:
+                return closed.rcvd.code if closed.rcvd is not None else 1006
 
     def __enter__(self) -> Stream:
         return self

@@ -6,6 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -114,7 +115,9 @@ RAW: dict[str, bytes] = {
     "no version": b"GET /health\r\n\r\n",
     "no host": b"GET /health HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-    "lengths disagree": b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "lengths disagree": (
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"
+    ),
     "length and chunks": (
         b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     ),
@@ -159,8 +162,8 @@ FRAMES: tuple[Any, ...] = (
     '{"id": 1, "method": "subscribe", "params": {"channels": ["market:NOTHING"]}}',
     '{"id": 1, "method": "subscribe", "params": {"channels": ["everything"]}}',
     '{"id": 1, "method": "cancel", "params": {}}', '{"id": 1, "method": "cancel", "params": {"order_id": -1}}',
-    '{"id": 1, "method": "replace", "params": {"order_id": 1, "client_order_id": "a"}}', "[" * 500, "\ud7ff", b"\xff\xfe",
-    b"{}", "x" * 60_000,
+    '{"id": 1, "method": "replace", "params": {"order_id": 1, "client_order_id": "a"}}', "[" * 500, "\ud7ff",
+    b"\xff\xfe", b"{}", "x" * 60_000,
 )  # fmt: skip
 
 
@@ -178,9 +181,7 @@ def test_nonsense_over_the_websocket_is_answered(running: DeskProcess, attacker:
 def test_oversized_frame_ends_the_connection(running: DeskProcess, attacker: Person) -> None:
     """A frame larger than any message may be closes its connection with the code for that."""
     with Stream(running, token=attacker.token) as stream:
-        with pytest.raises(ConnectionClosed) as closed:
+        with suppress(ConnectionClosed):
             stream.socket.send("x" * 1_000_000)
-            stream.socket.recv(timeout=10)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
+        assert stream.close_code() == 1009
     assert running.request("gateway", "GET", "/health", headers={}).status_code == 200

@@ -77,11 +77,9 @@ def run(
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
-    printed, told = (
-        stream.buffer.getvalue().decode()  # type: ignore[attr-defined]  # made above over BytesIO
-        for stream in (out, errors)
-    )
-    return subprocess.CompletedProcess(arguments, code, printed, told)
+    for stream in (out, errors):
+        stream.seek(0)
+    return subprocess.CompletedProcess(arguments, code, out.read(), errors.read())
 
 
 def shown(desk: DeskProcess, *arguments: str, given: str = "") -> str:

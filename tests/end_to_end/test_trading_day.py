@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -64,6 +64,11 @@ def assert_simulated(fill: dict[str, Any]) -> None:
     assert fill["simulated"] is True
     assert fill["how"], "a simulated fill says how it was made"
     assert fill["liquidity"] in {"MAKER", "TAKER"}
+
+
+def is_order(field: str, value: object, state: str) -> Callable[[Any], bool]:
+    """Whether an event is about that order in that state."""
+    return lambda data: (data[field], data["state"]) == (value, state)
 
 
 def test_market_order_fills_and_says_that_it_is_simulated(day: Day) -> None:
@@ -274,9 +279,7 @@ def test_websocket_trades_and_tells(day: Day) -> None:
         filled = stream.event("executions", lambda data: data["order_id"] == order_ids[0])
         assert_simulated(filled)
         for client_id in ids[1:]:
-            stream.event(
-                "orders", lambda data, wanted=client_id: (data["client_order_id"], data["state"]) == (wanted, "WORKING")
-            )
+            stream.event("orders", is_order("client_order_id", client_id, "WORKING"))
         replaced = stream.result("replace", order_id=order_ids[1], quantity="0.005", wait_ms=3000)["order"]
         assert (replaced["state"], replaced["quantity"]) == ("WORKING", "0.005")
         gone = stream.result("cancel", client_order_id=ids[2], wait_ms=3000)["order"]
@@ -284,9 +287,7 @@ def test_websocket_trades_and_tells(day: Day) -> None:
         rest = stream.result("cancel_all", symbol="BTCUSDT")["order_ids"]
         assert sorted(rest) == sorted(order_ids[i] for i in range(1, 20) if i != 2)
         for order_id in rest:
-            stream.event(
-                "orders", lambda data, wanted=order_id: (data["order_id"], data["state"]) == (wanted, "CANCELLED")
-            )
+            stream.event("orders", is_order("order_id", order_id, "CANCELLED"))
         stream.event("market:BTCUSDT", lambda data: True)
         stream.event("balances", lambda data: data["asset"] == "BTC")
         stream.event("positions", lambda data: data["symbol"] == "BTCUSDT")

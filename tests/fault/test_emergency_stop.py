@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -289,6 +291,47 @@ def test_a_disk_with_room_again_is_used_again(process: DeskProcess) -> None:
         load.stop()
         for order in load.acknowledged:
             assert desk.json("gateway", "GET", f"/orders/{order.order_id}")["order"]["account"] == order.account
+
+
+#: Makes every synchronisation of a file fail while the file that FAIL_SYNC names exists.
+_FAILING_SYNC = """
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int fails(void) { const char *name = getenv("FAIL_SYNC"); return name && access(name, F_OK) == 0; }
+int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
+"""
+
+
+def test_nothing_is_acknowledged_that_could_not_be_synchronised(tmp_path: Path) -> None:
+    """While fsync fails every order is refused; when it works again, orders are taken, and no answer was a lie."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler for a library whose fsync fails")
+    source, library, switch = tmp_path / "sync.c", tmp_path / "sync.so", tmp_path / "failing"
+    source.write_text(_FAILING_SYNC)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    config = str(write_fault_settings(tmp_path / "desk.yml"))
+    environment = {"LD_PRELOAD": str(library), "FAIL_SYNC": str(switch)}
+    with DeskProcess(tmp_path / "desk", config=config, environment=environment) as desk:
+        load = Load(desk, tag="sync", seed=3, middle_cents=middle_cents(desk))
+        load.start()
+        until(lambda: len(load.acknowledged) >= 20, what="some orders")
+        switch.touch()
+        until(lambda: load.refused.get("JOURNAL_UNAVAILABLE", 0) > 5, what="refusals", seconds_max=10)
+        before = len(load.acknowledged)
+        until(lambda: load.refused.get("JOURNAL_UNAVAILABLE", 0) > 50, what="more refusals", seconds_max=10)
+        assert len(load.acknowledged) == before, "an order was acknowledged although nothing could be synchronised"
+        switch.unlink()
+        until(lambda: len(load.acknowledged) >= before + 10, what="new orders", seconds_max=10)
+        load.stop()
+        desk.kill()
+        desk.start()
+        for order in load.acknowledged:
+            found = desk.json("gateway", "GET", f"/orders/{order.order_id}")["order"]
+            assert found["client_order_id"] == order.client_order_id
 
 
 def test_stops_work_while_the_databases_are_locked(process: DeskProcess) -> None:

@@ -275,13 +275,14 @@ def build_api(
     readiness: Mapping[str, Callable[[], str | None]],
     openapi: OpenApiInfo | None = None,
     allowed_hosts: Sequence[str] = (),
+    more_routes: Sequence[ApiRoute] = (),
 ) -> ASGIApp:
-    """The ASGI app of the agents' service."""
+    """The ASGI app of the agents' service. ``more_routes``: the conversation's."""
     endpoints = _Endpoints(bus=bus, read_models=read_models, roster=roster, authenticator=authenticator, clock=clock)
     return service_app(
         service="llm-agents",
         title="Polaris Synapse agents",
-        routes=endpoints.routes(),
+        routes=[*endpoints.routes(), *more_routes],
         registry=registry,
         readiness=readiness,
         openapi=openapi,

@@ -22,6 +22,7 @@ from polaris_synapse.domain.topics import PROPOSALS, TRADING_DECISIONS
 from polaris_synapse.storage.port import ReadModels
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.openapi import OpenApiInfo
+from polaris_synapse.web.routes import ApiRoute
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +63,14 @@ class AgentsService:
     def _listening_to(self, topic: str, sentence: str) -> str | None:
         return None if topic in self._listening else sentence
 
-    def api(self, *, openapi: OpenApiInfo | None = None, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
-        """The ASGI app for port 8000."""
+    def api(
+        self,
+        *,
+        openapi: OpenApiInfo | None = None,
+        allowed_hosts: Sequence[str] = (),
+        more_routes: Sequence[ApiRoute] = (),
+    ) -> ASGIApp:
+        """The ASGI app for port 8000. ``more_routes``: the conversation's."""
         return build_api(
             bus=self._bus,
             read_models=self._read_models,
@@ -74,6 +81,7 @@ class AgentsService:
             readiness=self.readiness(),
             openapi=openapi,
             allowed_hosts=allowed_hosts,
+            more_routes=more_routes,
         )
 
     async def run(self) -> None:

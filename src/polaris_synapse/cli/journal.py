@@ -256,7 +256,9 @@ def _print_replay(report: ReplayReport) -> None:
 
 
 def _print_rows(show: View, rows: list[Row]) -> None:
-    fields = list(rows[0].__struct_fields__) if rows else []
+    # What --json has besides would not fit beside it on a terminal.
+    left_out = {"client_order_id", "reason", "open"}
+    fields = [name for name in rows[0].__struct_fields__ if name not in left_out] if rows else []
     print_table(
         show.value.capitalize(),
         fields,

@@ -112,6 +112,13 @@ def resume(account: Everyone = "*", note: Note = "", json_output: JsonOption = F
 def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
     desk = connect()
     answer: dict[str, Any] = desk.post("risk", "/kill-switch", {"level": level, "account": account, "note": note})
+    if not answer.get("journaled", True):
+        # Nothing can be read back: what is open stands in the read models as it stood before.
+        if json_output:
+            print_json(answer)
+        else:
+            console().print(f"Trading is stopped. {answer['detail']}", style=BAD)
+        raise typer.Exit(1)
     left = _open_orders_left(desk, account) if level >= _LEVELS[HaltLevel.CANCEL_ALL] else []
     if json_output:
         print_json({**answer, "still_open": left})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from polaris_synapse.agents.conversation.api import conversation_routes
+from polaris_synapse.agents.conversation.dialogue import Conversation
 from polaris_synapse.agents.service import AgentsService
 from polaris_synapse.agents.settings import AgentsServiceSettings
 from polaris_synapse.bus.clock import Clock
@@ -15,9 +17,10 @@ from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal import JournalStore
 from polaris_synapse.compliance.service import ComplianceService
+from polaris_synapse.desk.conversation import ChatMarket, ChatTrading
 from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.first_start import jwt_secret
-from polaris_synapse.desk.reference_data import instruments_of
+from polaris_synapse.desk.reference_data import assets_of, instruments_of
 from polaris_synapse.desk.room_settings import (
     compliance_settings,
     gateway_settings,
@@ -86,7 +89,7 @@ class Rooms:
             jwt_secret=jwt_secret(settings, directory).encode(),
             data_directory=directory,
             valuation_asset=settings.valuation_asset,
-            notes=lambda: {"feed": self.market_data.sentence, "trading": "paper: every fill is simulated"},
+            notes=self._notes,
         )
         authenticator = self.gateway.authenticator
         self.compliance = ComplianceService(
@@ -132,7 +135,20 @@ class Rooms:
             self._registries["llm_agents"],
             AgentsServiceSettings(),
         )
+        self.conversation = Conversation(
+            bus=self.host,
+            reads=reads,
+            trading=ChatTrading(self.gateway),
+            market=ChatMarket(self.gateway, self.market_data, self._notes),
+            limits=risk_core.limits_of,
+            roster=self.agents.roster,
+            clock=clock,
+            valuation=assets_of(settings)[settings.valuation_asset],
+        )
         self._clock = clock
+
+    def _notes(self) -> dict[str, str]:
+        return {"feed": self.market_data.sentence, "trading": "paper: every fill is simulated"}
 
     def _paper_venue(self, directory: Path, clock: Clock) -> PaperVenue:
         return PaperVenue(
@@ -176,7 +192,9 @@ class Rooms:
                 registry=self._registries["execution"],
                 real_trading=settings.enable_real_trading,
             ),
-            "llm_agents": self.agents.api(),
+            "llm_agents": self.agents.api(
+                more_routes=conversation_routes(self.conversation, self.gateway.authenticator)
+            ),
         }
         for name, app in apps.items():
             yield Listener(app=app, host=settings.host, port=getattr(settings.ports, name), name=name)

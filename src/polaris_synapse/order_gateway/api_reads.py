@@ -227,6 +227,11 @@ class _Reads:
                     marked_time=views.iso_time(mark.time_ns),
                 )
             )
+        try:
+            # What was stopped a moment ago is shown as stopped; reads that lag are told of, and shown as they are.
+            await service.entry.caught_up()
+        except ApiError as behind:
+            failing["reads"] = behind.detail
         levels = await service.read_models.kill_levels()
         breakers = await service.read_models.breakers()
         answer = StatusAnswer(

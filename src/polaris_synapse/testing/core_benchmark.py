@@ -25,7 +25,6 @@ import msgspec
 import structlog
 import uvloop
 from msgspec import Struct
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from polaris_synapse.bus.clock import SystemClock
@@ -36,7 +35,7 @@ from polaris_synapse.bus.settings import HostSettings
 from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.reference_data import assets_of, instruments_of, limits_of
-from polaris_synapse.desk.room_settings import compliance_settings, storage_settings
+from polaris_synapse.desk.room_settings import storage_settings
 from polaris_synapse.desk.seed import account_commands, market_commands
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.domain.messages import Answer, ComplianceRules, Mark, SetLimits, SubmitOrder

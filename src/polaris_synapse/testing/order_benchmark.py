@@ -41,7 +41,10 @@ _REST_SECONDS_MAX: Final = 120.0
 
 
 class OrderPlan(Struct, frozen=True, kw_only=True):
-    """What to measure. ``seconds`` each, after a warm-up; ``rates`` (orders a second) of the open loop; ``only`` names kinds."""
+    """What to measure, ``seconds`` each after a warm-up.
+
+    ``rates`` are the open loop's orders a second. ``only`` names kinds: rest, batch, closed, open; empty for all.
+    """
 
     directory: Path
     seconds: float = 5.0

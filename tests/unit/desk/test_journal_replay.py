@@ -89,12 +89,14 @@ async def traded(directory: Path, settings: DeskSettings) -> dict[str, str]:
         return host.state_hashes()
 
 
-def replayed(directory: Path, settings: DeskSettings, *, use_snapshots: bool = False, **until: int) -> ReplayReport:
+def replayed(
+    directory: Path, settings: DeskSettings, *, use_snapshots: bool = False, until_offset: int = 0
+) -> ReplayReport:
     """A replay into fresh cores."""
     replay = Replay(durable_cores(settings)._asdict())
     with JournalReader(directory) as journal:
-        replay.start(journal, use_snapshots=use_snapshots, **until)
-        return replay.follow(journal, **until)
+        replay.start(journal, use_snapshots=use_snapshots, until_offset=until_offset)
+        return replay.follow(journal, until_offset=until_offset)
 
 
 async def test_a_replay_comes_to_the_state_of_the_desk(tmp_path: Path, settings: DeskSettings) -> None:

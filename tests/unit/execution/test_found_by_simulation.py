@@ -136,6 +136,24 @@ def test_answers_that_reports_have_overtaken_contradict_nothing() -> None:
     assert desk.order().filled_lots == 6
 
 
+def test_a_repeated_report_answers_no_later_replacement() -> None:
+    """The first replacement's report comes twice, late enough to meet the second one under way."""
+    desk = Miniature()
+    desk.place()
+    desk.work_off()
+    desk.replace(lots=8, price_ticks=99)
+    desk.carry_out(desk.commands.popleft())
+    first = desk.venue.stream.popleft()
+    desk.feed(first)
+    desk.replace(lots=20, price_ticks=98)
+    desk.feed(first)
+    assert desk.state() is S.PENDING_REPLACE
+    desk.work_off()
+    desk.tick(10)
+    assert (desk.order().quantity_lots, desk.order().price_ticks) == (20, 98)
+    assert desk.open_breaks() == []
+
+
 class Bench:
     """The service's decision about a command whose turn has come."""
 

@@ -1,4 +1,5 @@
-"""Answers about accounts: balances, positions, profit, orders, fills. Every number is the read models' or exact sums."""
+"""Answers about accounts: balances, positions, profit, orders, fills. Every number is the read models' or exact "
+"sums."""
 
 from __future__ import annotations
 
@@ -160,7 +161,8 @@ async def pnl(view: View, ask: Ask) -> Said:
                 unrealised += instrument.notional_units(mark.mark_ticks, row.quantity_lots) - row.cost_units
     about = f" on {ask.symbol}" if ask.symbol else ""
     text = (
-        f"P&L of {view.whose}{about}: {view.money(realised)} realised and {view.money(unrealised)} unrealised at the marks "
+        f"P&L of {view.whose}{about}: {view.money(realised)} realised and {view.money(unrealised)} unrealised at "
+        "the marks "
         "now."
     )
     if unpriced:
@@ -326,7 +328,8 @@ async def extreme_trade(view: View, ask: Ask) -> Said:
         return Said(f"No fill on {view.whose}{since} has realised a {'profit' if best else 'loss'}.")
     row = (max if best else min)(wanted, key=lambda row: row.realised_pnl_units)
     text = (
-        f"The {'best' if best else 'worst'} trade on {view.whose}{since} realised {view.money(row.realised_pnl_units)}: "
+        f"The {'best' if best else 'worst'} trade on {view.whose}{since} realised "
+        f"{view.money(row.realised_pnl_units)}: "
         f"{row.side} {instruments[row.symbol].format_quantity(row.fill.quantity_lots)} {row.symbol} at "
         f"{instruments[row.symbol].format_price(row.fill.price_ticks)}."
     )

@@ -20,11 +20,13 @@ from polaris_synapse.web.routes import ApiRoute, api_route
 
 _TAG: Final = "Conversation"
 _DESCRIPTION: Final = (
-    "Questions are answered with exact numbers. An order is previewed, and placed only after a yes to exactly that preview "
+    "Questions are answered with exact numbers. An order is previewed, and placed only after a yes to exactly "
+    "that preview "
     "in the same session; it then takes the same path as every order, as you. `table` goes with the reply."
 )
 _STREAM: Final = (
-    " Server-sent events: `intent` (what was understood), `text` for each line of the reply, then `reply` with the whole "
+    " Server-sent events: `intent` (what was understood), `text` for each line of the reply, then `reply` with "
+    "the whole "
     "answer as of `POST /chat`."
 )
 

@@ -71,8 +71,8 @@ async def _summary(view: View, start: int, title: str) -> Said:
         since = "" if then[0] <= start + 120 * _NS else f", since {moment(then[0])}"
         rows.append((
             instrument.symbol,
-            f"{instrument.format_price(then[1])} to {instrument.format_price(mark.mark_ticks)}, {sign}"
-            f"{format_units(moved, 2)} %{since}",
+            (f"{instrument.format_price(then[1])} to {instrument.format_price(mark.mark_ticks)}, {sign}"
+            f"{format_units(moved, 2)} %{since}"),
         ))  # fmt: skip
     rows += await _stops_and_alerts(view, start)
     text = f"{title}: {len(filled)} fills, {len(decided)} decisions, {len(open_now)} open orders now."
@@ -100,9 +100,11 @@ async def _stops_and_alerts(view: View, start: int) -> list[tuple[str, str]]:
         seen = not breaker.scope.startswith("account:") or view.principal.may_use(breaker.scope[8:])
         if breaker.time_ns >= start and seen:
             rows.append((f"breaker {breaker.scope}", "tripped" if breaker.tripped else "reset"))
-    for level in await view.reads.kill_levels():
-        if level.time_ns >= start and (level.account == "*" or view.principal.may_use(level.account)):
-            rows.append((f"kill switch {level.account}", level.level.name))
+    rows += [
+        (f"kill switch {level.account}", level.level.name)
+        for level in await view.reads.kill_levels()
+        if level.time_ns >= start and (level.account == "*" or view.principal.may_use(level.account))
+    ]
     if view.principal.role in _MAY_SEE_ALERTS:
         alerts = await view.reads.alerts(status="OPEN")
         rows.append(("open compliance alerts", str(len(alerts))))

@@ -26,7 +26,8 @@ _SHARES: Final = {"half": "50", "quarter": "25", "threequarters": "75"}
 
 _FLATTEN: Final = re.compile(r"\bflatten\b|\bgo flat\b|\bget me flat\b|\bpanic sell\b")
 _HALT: Final = re.compile(
-    r"^(?:please )?(?:halt|stop|emergency)(?: (?:trading|everything|the desk|desk|all trading|now|stop|it all|it))*[ !.]*$"
+    r"^(?:please )?(?:halt|stop|emergency)(?: (?:trading|everything|the desk|desk|all trading|now|stop|it all"
+    r"|it))*[ !.]*$"
     r"|\bkillswitch\b.*\b(?:on|pull|hit|activate)\b|\b(?:hit|pull|activate|press) (?:the )?killswitch\b"
     r"|\b(?:halt|stop) (?:all )?(?:the )?trading(?: now)?[ !.]*$"
 )
@@ -44,7 +45,8 @@ _AGENT_PAUSE: Final = re.compile(
     r"|\b(?:turn|switch|shut) (?:off|down) (?:the )?agent\b|^agent (?:stop|pause|off)[ !.]*$"
 )
 _AGENT_RESUME: Final = re.compile(
-    r"\b(?:resume|start|enable|unpause|wake) (?:up )?(?:the )?agent\b|\blet (?:the )?agent (?:go on|trade|continue|run)\b"
+    r"\b(?:resume|start|enable|unpause|wake) (?:up )?(?:the )?agent\b|\blet (?:the )?agent (?:go on|trade"
+    r"|continue|run)\b"
     r"|\b(?:turn|switch) (?:the )?agent (?:back )?on\b|\b(?:turn|switch) (?:back )?on (?:the )?agent\b"
 )
 
@@ -52,15 +54,18 @@ _ORDER_MARK: Final = r"(?:(?:order )?(O\d+)|order (?:number |no |id )?(N\d+))"
 _CANCEL: Final = re.compile(r"^(?:\w+ ){0,3}?cancel\b")
 
 _CAP: Final = re.compile(
-    r"\b(?:never|do not(?: ever)?|don't)\b.*\b(?:hold|have|own|be|keep|holding|put)\b.*\bmore than\b|\b(?:keep|hold|cap|"
+    r"\b(?:never|do not(?: ever)?|don't)\b.*\b(?:hold|have|own|be|keep|holding|put)\b.*\bmore than\b|\b(?:keep"
+    r"|hold|cap|"
     r"limit|stay)\b.*\b(?:below|at most|no more than|max(?:imum)?|less than|to|at)\b.*P\d+"
     r"|\b(?:at most|no more than|max(?:imum)?(?: of)?) P\d+ (?:in|of)\b"
 )
 _RECURRING: Final = re.compile(
-    r"\b(?:every|each) (?:N\d+ )?\w+|\b(?:daily|hourly|weekly|monthly)\b|\bdca\b|\bon (?:mon|tues|wednes|thurs|fri|satur|sun)days\b"
+    r"\b(?:every|each) (?:N\d+ )?\w+|\b(?:daily|hourly|weekly|monthly)\b|\bdca\b|\bon (?:mon|tues|wednes|thurs"
+    r"|fri|satur|sun)days\b"
 )
 _TIME: Final = re.compile(
-    r"\b(?:tomorrow|tonight|next (?:week|month|day|hour|monday|tuesday|wednesday|thursday|friday|saturday|sunday)|later)\b"
+    r"\b(?:tomorrow|tonight|next (?:week|month|day|hour|monday|tuesday|wednesday|thursday|friday|saturday"
+    r"|sunday)|later)\b"
     r"|\b(?:at|by|before|after|until) T\d+\b|\bin (?:an?|N\d+) (?:hour|minute|day|week|second)s?\b"
     r"|\bon (?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:after|before|at) (?:the )?(?:close|open|midnight|noon)\b"
 )
@@ -153,8 +158,8 @@ def read_replace(line: Line, account: str) -> ReplaceOrder | Ambiguous | None:
         rest = rest[: quantity.start()] + rest[quantity.end() :]
     price = re.search(r"\b(?:price |limit )?(?:to|at) ([NM]\d+)\b|\b(?:price|limit) ([NM]\d+)\b", rest)
     if not order_id.isdigit() or (stop is None and quantity is None and price is None):
-        return Ambiguous(about=Unclear.PRICE, question="What should be changed to what? Such as: change order 2048 price "
-                         "to 61000.")  # fmt: skip
+        return Ambiguous(about=Unclear.PRICE, question="What should be changed to what? Such as: change order 2048 "
+                         "price to 61000.")  # fmt: skip
 
     def value(match: re.Match[str] | None) -> str:
         return line.value(next(group for group in match.groups() if group)) if match is not None else ""

@@ -85,7 +85,8 @@ async def advice(view: View, ask: Ask) -> Said:
     latest = found[0]
     return Said(
         f"I give no advice. {latest.agent}'s newest view on {latest.symbol} is {latest.view} with "
-        f"{format_units(latest.confidence_ppm, 4)} % confidence, at {moment(latest.decided_time_ns or latest.time_ns)}. "
+        f"{format_units(latest.confidence_ppm, 4)} % confidence, at "
+        f"{moment(latest.decided_time_ns or latest.time_ns)}. "
         f"For its reasons, ask: why {latest.decision_id}?"
     )
 

@@ -265,9 +265,10 @@ class Conversation:
             return self._ask_back(turn, account)
         await self._view(turn).caught_up()
         balances = await self._reads.balances(account=account)
-        symbols = [intent.symbol] if intent.symbol else [
-            one.symbol for one in await self._reads.instruments() if not one.reference_symbol and _holds_lots(one, balances)
-        ]  # fmt: skip
+        symbols = [intent.symbol]
+        if not intent.symbol:
+            listed = [one for one in await self._reads.instruments() if not one.reference_symbol]
+            symbols = [one.symbol for one in listed if _holds_lots(one, balances)]
         if not symbols:
             return self._plain(turn, f"There is nothing to close on account {account}.")
         orders = tuple(
@@ -277,7 +278,8 @@ class Conversation:
         return await self._propose(turn, orders)
 
     async def _standing(self, turn: _Turn, intent: i.StandingInstruction) -> Reply:
-        """Say plainly what cannot be kept watch over yet, and offer the order that does exactly the same where there is one."""
+        """Say plainly what cannot be kept watch over yet, and offer the order that does exactly the same where "
+        "there is one."""
         understood = f"Understood: {wording.standing_words(intent)}."
         instruments = {one.symbol: one for one in await self._reads.instruments()}
         instrument = instruments.get(intent.symbol)
@@ -290,7 +292,8 @@ class Conversation:
         if same is None:
             return self._plain(
                 turn,
-                f"{understood} The desk cannot carry out standing instructions of that kind yet, so nothing was set up and "
+                f"{understood} The desk cannot carry out standing instructions of that kind yet, so nothing was "
+                "set up and "
                 "nothing watches for it.",
             )
         before = f"{understood} The desk keeps no standing instructions yet, but this order does exactly that:"
@@ -426,7 +429,8 @@ def _holds_lots(instrument: Instrument, balances: list[BalanceChanged]) -> bool:
 
 
 def _moved_against(before: OrderPreview, now: OrderPreview) -> int:
-    """How far the estimated price has moved to the speaker's disadvantage, in parts per million; below 0 for the better."""
+    """How far the estimated price has moved to the speaker's disadvantage, in parts per million; below 0 for "
+    "the better."""
     then, current = (parse_units(one.price, _PRICE_DECIMALS) for one in (before, now))
     worse = current - then if now.side == Side.BUY else then - current
     return worse * _PPM // then if then else 0

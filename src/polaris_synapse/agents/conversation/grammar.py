@@ -29,7 +29,8 @@ from polaris_synapse.agents.conversation.orders import looks_like_order, questio
 from polaris_synapse.agents.conversation.questions import is_question, read_question
 
 _CONFIRM: Final = re.compile(
-    r"(?:yes|yep|yeah|yes please|confirm|confirmed|i confirm|yes confirm|do it|go ahead|place it|place the order|send it|"
+    r"(?:yes|yep|yeah|yes please|confirm|confirmed|i confirm|yes confirm|do it|go ahead|place it"
+    r"|place the order|send it|"
     r"yes do it|yes go ahead|yes place it|proceed|execute|make it so|y)[ !.]*"
 )
 _CODE: Final = re.compile(r"(?:yes[ ,]*)?confirm(?: code| order)? ([0-9a-f]{6,64})[ !.]*")
@@ -44,7 +45,8 @@ _ENDS_NO: Final = re.compile(r".*[?.!,;] *(?:no|nope|nah|no thanks?|never ?mind|
 _WHOSE: Final = re.compile(
     r"\b(?:he|she|they|friend|boss|wife|husband|brother|guy|tweet|post|article|news|analyst|influencer|elon|telegram|"
     r"reddit|twitter|youtube|email|message|website|someone|somebody|everyone|everybody|people|user|customer|client|"
-    r"chatgpt|model|note|document|headline)\b(?: \w+){0,4}? \b(?:said|want|think|thinks|recommend\w*|suggest\w*|read|reads|"
+    r"chatgpt|model|note|document|headline)\b(?: \w+){0,4}? \b(?:said|want|think|thinks|recommend\w*|suggest\w*"
+    r"|read|reads|"
     r"ask|asks|asked|advise\w*|wrote|writes)\b|\baccording to\b|\bforwarded\b|\bquote\b.*\bunquote\b"
 )
 _TRADE_WORD: Final = re.compile(r"\b(?:buy|sell|cancel|close|halt|flatten|short)\b")
@@ -53,14 +55,16 @@ _NEGATED: Final = re.compile(
     r"(?:buy|sell|cancel|close|halt|flatten|trade|place|order)\b"
 )
 _UNDECIDED: Final = re.compile(
-    r"\b(?:maybe|perhaps|might|thinking (?:of|about)|considering|wondering|tempted|almost|nearly|was going to|were going to|"
+    r"\b(?:maybe|perhaps|might|thinking (?:of|about)|considering|wondering|tempted|almost|nearly|was going to"
+    r"|were going to|"
     r"about to|wish|hope|dream\w*|regret)\b"
 )
 _PREFIX: Final = re.compile(
     r"^(?:(?:please|hey|hi|hello|ok|okay|so|well|alright|agent|now|just|quick|and|then|dear)[ ,!]+)*"
     r"(?:(?:can|could|will) you (?:please |kindly |just )*(?=\w)|would you (?:please|kindly) "
     r"|i (?:want|need|wish|d like|would like|d love)(?: you)? to |i would like |i d like |i ll |i want "
-    r"|lets |let us |we (?:want|need|should) to |go ahead and |time to |(?:place|put in|enter|make|create|set|set up|submit|"
+    r"|lets |let us |we (?:want|need|should) to |go ahead and |time to |(?:place|put in|enter|make|create|set"
+    r"|set up|submit|"
     r"send)(?: me)? an? (?=(?:market |limit |stop |trailing |take |buy |sell )))*"
 )
 _ASKING_PREFIX: Final = re.compile(r"^(?:\w+ )*?(?:can|could|will|would) you\b")
@@ -108,7 +112,8 @@ def _meaning(line: Line, names: Names, account: str) -> AnyIntent:
 
     def order(text: str) -> PlaceOrder | None:
         tried = re.sub(
-            r"^.*?\b(?:(?:can|could|may|would|should|do|did|if|how|what|when|suppose|imagine|happens|that) )*(?:i|we|you) "
+            r"^.*?\b(?:(?:can|could|may|would|should|do|did|if|how|what|when|suppose|imagine|happens"
+            r"|that) )*(?:i|we|you) "
             r"(?:can |could |would |were to |was to |had to )?(?=buy|sell)", "", text)  # fmt: skip
         found = read_order(line, names, account, text=tried)
         return found if isinstance(found, PlaceOrder) else None

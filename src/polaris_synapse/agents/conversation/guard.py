@@ -40,7 +40,7 @@ _REFUSALS: Final[tuple[tuple[Refusal, re.Pattern[str]], ...]] = tuple(
     for why, pattern in (
         (
             Refusal.AUTHORITY,
-            r"\b(?:ignore|forget|disregard|override|bypass|skip)\b.{0,40}"
+            (r"\b(?:ignore|forget|disregard|override|bypass|skip)\b.{0,40}"
             r"\b(?:rules?|instructions?|prompts?|guidelines|confirmations?|restrictions?|safety|polic(?:y|ies)|approvals?)\b"
             r"|\b(?:without|no|skip) (?:any )?(?:confirmation|confirming|approval|asking|preview)\b"
             r"|^\W*(?:system|assistant|developer|tool|admin|root|operator)\s*(?:message|prompt|override|note)?\s*[:>\]]"
@@ -48,7 +48,8 @@ _REFUSALS: Final[tuple[tuple[Refusal, re.Pattern[str]], ...]] = tuple(
             r"|\byou are (?:now|no longer)\b|\bdeveloper mode\b|\bjailbreak\b|\bact as\b|\bpretend\b"
             r"|\bi am (?:the|an?|your) (?:admin\w*|owner|operator|developer|risk officer|creator|ceo)\b"
             r"|\b(?:as|on behalf of) (?:the|an?|your) (?:admin\w*|owner|operator|developer|risk officer|ceo)\b"
-            r"|\b(?:already|pre)[- ]?(?:approved|confirmed|authori[sz]ed)\b|\bnew (?:system )?(?:prompt|instructions)\b",
+            r"|\b(?:already|pre)[- ]?(?:approved|confirmed|authori[sz]ed)\b|\bnew (?:system )?(?:prompt"
+            r"|instructions)\b"),
         ),
         (
             Refusal.ENCODED,
@@ -56,20 +57,20 @@ _REFUSALS: Final[tuple[tuple[Refusal, re.Pattern[str]], ...]] = tuple(
         ),
         (
             Refusal.SECRETS,
-            r"\b(?:api[- _]?keys?|private keys?|secret(?:s| keys?)?|passwords?|passphrase|seed phrase|mnemonic|"
+            (r"\b(?:api[- _]?keys?|private keys?|secret(?:s| keys?)?|passwords?|passphrase|seed phrase|mnemonic|"
             r"credentials?|jwt|tokens? (?:of|for) (?:the )?(?:api|login)|access tokens?|bearer|environment variables?|"
-            r"env vars?|\.env|config files?|signing keys?|system prompt)\b",
+            r"env vars?|\.env|config files?|signing keys?|system prompt)\b"),
         ),
         (
             Refusal.WITHDRAWAL,
-            r"\bwithdraw(?:al|als|ing|s)?\b|\bcash out\b|\bpay ?out\b|\b0x[0-9a-f]{20,}\b|\bbc1[a-z0-9]{20,}\b"
-            r"|\b(?:send|transfer|wire)\b.{1,60}\bto\b|\b(?:my|external|cold|hardware) wallet\b|\bdeposit address\b",
+            (r"\bwithdraw(?:al|als|ing|s)?\b|\bcash out\b|\bpay ?out\b|\b0x[0-9a-f]{20,}\b|\bbc1[a-z0-9]{20,}\b"
+            r"|\b(?:send|transfer|wire)\b.{1,60}\bto\b|\b(?:my|external|cold|hardware) wallet\b|\bdeposit address\b"),
         ),
         (
             Refusal.LIMITS,
-            r"\b(?:raise|increase|lift|remove|disable|double|triple|loosen|relax|widen|change|set|turn off|switch off|"
+            (r"\b(?:raise|increase|lift|remove|disable|double|triple|loosen|relax|widen|change|set|turn off|switch off|"
             r"get rid of|up|drop|waive|suspend)\b.{0,30}\b(?:limits|(?:risk|loss|order|position|daily|my|the|drawdown) "
-            r"limit|collar|risk checks?|checks|compliance|kyc|mandate|risk manager|risk engine|guard ?rails?)\b",
+            r"limit|collar|risk checks?|checks|compliance|kyc|mandate|risk manager|risk engine|guard ?rails?)\b"),
         ),
         (
             Refusal.MARGIN,

@@ -108,8 +108,8 @@ class Intent(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="i
 class Ask(Intent, frozen=True, kw_only=True, tag="ask"):
     """A question. Nothing can come of it but an answer.
 
-    ``since``: ``today``, ``overnight`` or a length such as ``2h``. ``change_percent`` is signed decimal text. ``symbol``
-    is an instrument, ``asset`` a currency or token. ``account`` is empty where none was named.
+    ``since``: ``today``, ``overnight`` or a length such as ``2h``. ``change_percent`` is signed decimal text.
+    ``symbol`` is an instrument, ``asset`` a currency or token. ``account`` is empty where none was named.
     """
 
     topic: Topic
@@ -222,7 +222,8 @@ class Decline(Intent, frozen=True, kw_only=True, tag="decline"):
 
 
 class Ambiguous(Intent, frozen=True, kw_only=True, tag="ambiguous"):
-    """Not enough to act on. ``partial`` holds what was understood of an order; an empty field there is what is asked."""
+    """Not enough to act on. ``partial`` holds what was understood of an order; an empty field there is what is "
+    "asked."""
 
     about: Unclear
     question: str = ""

@@ -1,7 +1,7 @@
 """A message as one line that the grammar's patterns can read: known words spelt one way, values as marks.
 
-``Buy 0.1 bitcoin at $61k`` becomes ``buy N0 S0 at M1`` with the values beside it. Marks: ``N`` a number, ``M`` an amount
-of the quote currency, ``P`` a percentage, ``X`` a number that is not clear, ``S`` an instrument, ``O`` an order,
+``Buy 0.1 bitcoin at $61k`` becomes ``buy N0 S0 at M1`` with the values beside it. Marks: ``N`` a number, ``M`` an
+amount of the quote currency, ``P`` a percentage, ``X`` a number that is not clear, ``S`` an instrument, ``O`` an order,
 ``D`` a decision, ``T`` a time of day, ``E`` an amount of another currency. Everything else is lower-case.
 """
 

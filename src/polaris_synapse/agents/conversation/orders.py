@@ -199,10 +199,12 @@ def question_for(about: Unclear, partial: PartialOrder, names: Names) -> str:
     """How a missing part of an order is asked for."""
     verb = (partial.side or "buy or sell").lower()
     base = names.bases.get(partial.symbol, "") or "it"
-    known = " and ".join(filter(None, [", ".join(sorted(names.bases))])) or "nothing yet"
+    known = ", ".join(sorted(names.bases)) or "nothing yet"
     return {
-        _U.QUANTITY: f"How much {base} do you want to {verb}? Give a quantity such as 0.05, an amount such as $500, or a "
-        "share such as 25%.",
+        _U.QUANTITY: (
+            f"How much {base} do you want to {verb}? Give a quantity such as 0.05, an amount such as $500, or a share "
+            "such as 25%."
+        ),
         _U.SYMBOL: f"Which instrument do you want to {verb}? This desk trades {known}.",
         _U.SIDE: "Do you want to buy or to sell?",
         _U.PRICE: "At which price?",
@@ -306,8 +308,8 @@ def _side(slots: _Slots, line: Line) -> Ambiguous | None:
         return _unclear(_U.SEVERAL if several else _U.SIDE, slots)
     if not sides and slots.take(r"\b(?:get|order|fetch) me\b|\b(?:spend|invest)\b|\b(?:put|use)\b"):
         sides.add(Side.BUY)
-    if not sides and slots.type in {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP,
-                                    OrderType.TAKE_PROFIT_LIMIT}:  # fmt: skip
+    if not sides and slots.type in {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT,
+    OrderType.TRAILING_STOP, OrderType.TAKE_PROFIT_LIMIT}:  # fmt: skip
         # On a desk that only sells what it holds, these protect a holding.
         sides.add(Side.SELL)
     slots.side = next(iter(sides), None)
@@ -342,7 +344,8 @@ def _amount(slots: _Slots, line: Line) -> Ambiguous | None:
         return _unclear(
             _U.PRICE,
             slots,
-            f"Is {line.value(surplus[0])} the price of one, or the amount in all? Say 'at {line.value(surplus[0])}' for a "
+            f"Is {line.value(surplus[0])} the price of one, or the amount in all? Say 'at "
+            f"{line.value(surplus[0])}' for a "
             "limit price, or give only the amount.",
         )
     if surplus:
@@ -366,7 +369,10 @@ def _share(slots: _Slots, line: Line) -> None:
     """Shares of what is held: they are sold. ``half a bitcoin`` is a quantity and no share."""
     if re.search(r"\b(?:half|quarter|threequarters) (?:of )?(?:a|an|one) S\d+", slots.text):
         return
-    held = r"(?: (?:of )?(?:the |my |our |it|what )*(?:i (?:have|own|hold|got) )?(?:in )?(?:position|bag|stash|holding|stack)?)?"
+    held = (
+        r"(?: (?:of )?(?:the |my |our |it|what )*(?:i (?:have|own|hold|got) )?(?:in )?"
+        r"(?:position|bag|stash|holding|stack)?)?"
+    )
     share = slots.take(rf"\b(P\d+|half|quarter|threequarters|everything){held}\b")
     if share is not None:
         base = Base.POSITION if slots.side is not Side.BUY else Base.CASH

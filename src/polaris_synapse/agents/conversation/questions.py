@@ -14,7 +14,7 @@ from polaris_synapse.domain.orders import Side
 _T = Topic
 
 _QUESTION_START: Final = re.compile(
-    r"^(?:and |so |but |ok |hey |well )*(?:what|when|where|which|who|whose|why|how|is|are|was|were|am|do i|do you|does|"
+    r"^(?:and |so |but |ok |hey |well |yo )*(?:what|when|where|which|who|whose|why|how|is|are|was|were|am|do i|do you|does|"
     r"did|should|would|could|can|may|might|will|has|have|any|anything|suppose|imagine|if .* what|if .*\?)\b"
 )
 _ASKED_FOR: Final = re.compile(r"^(?:show|list|give me|tell me|display|get me (?:the|my)|i want to (?:see|know))\b")
@@ -39,52 +39,58 @@ _WHAT_OF_IT: Final = re.compile(r"\b(?:what|how|would|if|suppose|imagine|effect|
 _TOPICS: Final[tuple[tuple[Topic, re.Pattern[str]], ...]] = tuple(
     (topic, re.compile(pattern))
     for topic, pattern in (
-        (_T.WHY, r"\bwhy\b|\breasons?\b|\bwhat made you\b|\bhow did you (?:decide|come)\b"),
         (_T.ORDER, r"\border O\d+|\bO\d+\b|\border (?:number |no |id )?N\d+"),
+        (_T.WHY, r"\bwhy\b|\breasons?\b|\bwhat made you\b|\bhow did you (?:decide|come)\b"),
         (_T.BEST_TRADE, r"\b(?:best|biggest|most profitable|top) (?:trade|fill|win|winner|pnl|deal)\b"),
         (_T.WORST_TRADE, r"\b(?:worst|biggest) (?:trade|fill|loss|loser|deal|drop)\b"),
         (_T.MANDATE, r"\bmandate\b|\bagent (?:is )?allowed\b|\b(?:may|can) (?:the )?agent\b"),
-        (_T.ADVICE, r"\bshould (?:i|we)\b|\bgood (?:time|idea|moment)\b|\bwould you (?:buy|sell|close|hold)\b"
+        (_T.ADVICE, (r"\bshould (?:i|we)\b|\bgood (?:time|idea|moment)\b|\bwould you (?:buy|sell|close|hold)\b"
                     r"|\b(?:do you|what do you) (?:think|recommend|suggest|reckon)\b|\badvi[cs]e\b|\bworth (?:buy|it)\b"
-                    r"|\bis (?:S\d+ )?(?:it )?a (?:buy|sell)\b|\brecommend"),
+                    r"|\bis (?:S\d+ )?(?:it )?a (?:buy|sell)\b|\brecommend")),
         (_T.CHANGES, r"\bchanged?\b|\bhappen(?:ed|ing)?\b|\b(?:anything|what is|any) (?:new|news)\b|\bdid i miss\b"),
         (_T.DECISIONS, r"\bdecide\b|\bagent (?:think|up to|trade)\b|\bproposals?\b"),
-        (_T.ACTIVITY, r"\b(?:are|you) (?:you )?(?:doing|working on|up to)\b|\bwhat is agent doing\b"
-                      r"|\bwhat is the agent doing\b"),
-        (_T.STATUS, r"\bstatus\b|\bkillswitch\b|\b(?:circuit )?breaker\b|\beverything (?:ok|okay|fine|alright|good)\b"
-                    r"|\b(?:are|is) (?:you|it|the desk|desk|trading) (?:ok|okay|up|alive|running|healthy|halted|on|off)\b"),
-        (_T.OPEN_ORDERS, r"\b(?:open|working|resting|pending|active|live|unfilled|outstanding|my|any) "
+        (_T.ACTIVITY, (r"\b(?:are|you) (?:you )?(?:doing|working on|up to)\b|\bwhat is agent doing\b"
+                      r"|\bwhat is the agent doing\b")),
+        (_T.STATUS, (r"\bstatus\b|\bkillswitch\b|\b(?:circuit )?breaker\b|\beverything (?:ok|okay|fine|alright|good)\b"
+                    r"|\b(?:are|is) (?:you|it|the desk|desk|trading) (?:ok|okay|up|alive|running|healthy|halted"
+                    r"|on|off)\b")),
+        (_T.OPEN_ORDERS, (r"\b(?:open|working|resting|pending|active|live|unfilled|outstanding|my|any) "
                          r"(?:S\d+ )?(?:buy |sell )?order\b|\border (?:\w+ )?(?:open|working|resting|pending|live)\b"
-                         r"|^(?:the )?order\b(?! size)"),
+                         r"|^(?:the )?order\b(?! size)")),
         (_T.FEES, r"\bfee\b"),
         (_T.LIMITS, r"\blimit\b"),
         (_T.SPREAD, r"\bspread\b"),
         (_T.BOOK, r"\bbook\b|\bliquidity\b|\b(?:bids?|offers?) and (?:asks?|offers?)\b|\bdeep\b"),
         (_T.VOLUME, r"\bvolume\b"),
         (_T.EXPOSURE, r"\bexposure\b|\brisk(?:ing)?\b|\bat risk\b"),
-        (_T.PNL, r"\bpnl\b|\b(?:make|made|lost|lose|losing|making|earn(?:ed)?|up or down|return|won)\b"
+        (_T.PNL, (r"\bpnl\b|\b(?:make|made|lost|lose|losing|making|earn(?:ed)?|up or down|return|won)\b"
                  r"|\bportfolio\b.*\b(?:doing|performance|going)\b|\bperformance\b|\b(?:am i|are we) (?:up|down)\b"
-                 r"|\bhow (?:am i|are we) doing\b|\bin the (?:red|green|black)\b"),
-        (_T.FILLS, r"\bfill\b|\b(?:recent|last|latest|my|past|todays?) trade\b|\bwhat did (?:i|we) (?:buy|sell|trade)\b"
-                   r"|\bdid (?:i|we|you) (?:just )?(?:buy|sell|trade)\b|\b(?:have|has) .*(?:bought|sold|filled|traded)\b"
-                   r"|\btrade history\b|\bhistory\b|\bbought\b|\bsold\b|^trade\b|\bfilled\b"),
-        (_T.BALANCES, r"\bbalance\b|\bcash\b|\bhow (?:much|many) (?:S\d+ |of )+(?:do|have|has|did|is|am|are|on|in)\b"
-                      r"|\b(?:do|have) (?:i|we) (?:have|own|got|hold)\b.*S\d+|\bhow (?:much|many) S\d+$|\bi (?:have|own|got)\b"
-                      r"|\bfree (?:funds|money)\b|\bavailable\b"),
-        (_T.POSITIONS, r"\bposition\b|\bholding\b|\bbag\b|\bstash\b|\bportfolio\b|\bdo i (?:hold|own|have)\b"
-                       r"|\bhave i got\b"),
+                 r"|\bdrop cash\b|\bhow (?:am i|are we) doing\b|\bin the (?:red|green|black)\b")),
+        (_T.FILLS, (r"\bfill\b|\b(?:recent|last|latest|my|past|todays?) trade\b"
+                   r"|\bwhat did (?:i|we) (?:buy|sell|trade)\b"
+                   r"|\bdid (?:i|we|you) (?:just )?(?:buy|sell|trade)\b|\b(?:have|has) .*(?:bought|sold|filled"
+                   r"|traded)\b"
+                   r"|\btrade history\b|\bhistory\b|\bbought\b|\bsold\b|^trade\b|\bfilled\b")),
+        (_T.BALANCES, (r"\bbalance\b|\bcash\b|\bhow (?:much|many) (?:S\d+ |of )+(?:do|have|has|did|is|am|are|on|in)\b"
+                      r"|\b(?:do|have) (?:i|we) (?:have|own|got|hold)\b.*S\d+|\bhow (?:much|many) S\d+$"
+                      r"|\bi (?:have|own|got)\b"
+                      r"|\bfree (?:funds|money)\b|\bavailable\b|\bwhat is my S\d+")),
+        (_T.POSITIONS, (r"\bposition\b|\bholding\b|\bbag\b|\bstash\b|\bportfolio\b|\bdo i (?:hold|own|have)\b"
+                       r"|\bhave i got\b")),
         (_T.EQUITY, r"\bequity\b|\bworth\b|\bnet value\b|\baccount value\b|\bhow rich\b"),
-        (_T.INSTRUMENTS, r"\binstrument\b|\bcan (?:i|we|you) (?:buy|trade|sell)\b|\bwhat (?:coins?|symbols?|is tradable)\b"
-                         r"|\btradable\b|\bwhich (?:coins?|symbols?|assets?)\b"),
-        (_T.PRICE, r"\bprice\b|\btrading\b|\bat now\b|\bgoing for\b|\bcost of S\d+|\bhow (?:much|is) (?:is )?S\d+\b"
-                   r"|\bwhere is S\d+|\bwhat is S\d+|\bmark\b|\bhow much (?:does|for) (?:a |an |one )?S\d+"),
+        (_T.INSTRUMENTS, (r"\binstrument\b|\bcan (?:i|we|you) (?:buy|trade|sell)\b"
+                          r"|\bwhat (?:coins?|symbols?|is tradable)\b"
+                         r"|\btradable\b|\bwhich (?:coins?|symbols?|assets?)\b")),
+        (_T.PRICE, (r"\bprice\b|\btrading\b|\bat now\b|\bgoing for\b|\bcost of S\d+|\bhow (?:much|is) (?:is )?S\d+\b"
+                   r"|\bwhere is S\d+|\bwhat is S\d+|\bmark\b|\bhow much (?:does|for) (?:a |an |one )?S\d+")),
     )
 )  # fmt: skip
 _HELP: Final = re.compile(
     r"^(?:help(?: me)?|commands?|hi|hello|hey|good (?:morning|evening|day)|how does this work|"
     r"what (?:can|could) (?:you|i|we) (?:do|say|ask)(?: for me)?(?: here)?|how (?:do|can) i use (?:this|you))[ ?!.]*$"
 )
-_END_OF_DAY: Final = re.compile(r"\beod\b|\b(?:wrap|sum) up\b|\b(?:day|evening|daily|tonights?) (?:review|summary|report)\b"
+_END_OF_DAY: Final = re.compile(r"\beod\b|\b(?:wrap|sum) up\b"
+    r"|\b(?:day|evening|daily|tonights?) (?:review|summary|report)\b"
                                 r"|\breview\b.*\b(?:day|today)\b|^review\b")  # fmt: skip
 _BRIEFING: Final = re.compile(
     r"\bbriefing\b|\bmorning (?:change|report|summary|note)\b|\bcatch me up\b|\bbring me up to"
@@ -173,7 +179,7 @@ def since_of(line: Line) -> str:
 def _shock(line: Line, symbol: str, account: str) -> Ask | None:
     """What would so many percent do?"""
     percents = line.marks("P")
-    if len(percents) != 1 or not _WHAT_OF_IT.search(line.text):
+    if len(percents) != 1 or not (_WHAT_OF_IT.search(line.text) or re.fullmatch(r"S\d+ P\d+ \?", line.text)):
         return None
     change = line.value(percents[0])
     if not change.startswith("-"):

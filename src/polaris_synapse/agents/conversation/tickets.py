@@ -101,8 +101,8 @@ def price_question(
             where = "below" if ticks < mark.mark_ticks else "above"
             return Ambiguous(
                 about=Unclear.PRICE,
-                question=f"{said} is {format_units(away_ppm, 4)} % {where} the market at {market}. If you mean it, say the "
-                "same order again; otherwise say it with another price.",
+                question=f"{said} is {format_units(away_ppm, 4)} % {where} the market at {market}. If you mean it, say "
+                "the same order again; otherwise say it with another price.",
             )
     if order.type in STOP_PRICED and order.stop_price:
         return _wrong_side(order, instrument.parse_price(order.stop_price), mark.mark_ticks, market)

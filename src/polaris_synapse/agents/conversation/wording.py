@@ -14,21 +14,25 @@ from polaris_synapse.agents.conversation.intents import (
 from polaris_synapse.agents.conversation.ports import OrderOutcome, OrderPreview, OrderTicket
 
 REFUSALS: Final[dict[Refusal, str]] = {
-    Refusal.AUTHORITY: "Messages cannot change the desk's rules or skip a confirmation, whoever writes them. Nothing was "
-    "done.",
+    Refusal.AUTHORITY: (
+        "Messages cannot change the desk's rules or skip a confirmation, whoever writes them. Nothing was done."
+    ),
     Refusal.ENCODED: "I do not act on encoded text. Say it in plain words. Nothing was done.",
-    Refusal.LIMITS: "Limits, checks and mandates are a risk officer's to change, and not in a conversation. Nothing was "
-    "done.",
+    Refusal.LIMITS: (
+        "Limits, checks and mandates are a risk officer's to change, and not in a conversation. Nothing was done."
+    ),
     Refusal.MARGIN: "This desk trades what it holds: no leverage, no borrowing, no derivatives. Nothing was done.",
     Refusal.SECRETS: "I hold no keys or secrets, and I could not show any. Nothing was done.",
     Refusal.TOO_LONG: "That is too long: say it in at most 1000 characters. Nothing was done.",
-    Refusal.WITHDRAWAL: "Nothing leaves the desk through a conversation: there are no withdrawals or transfers here.",
+    Refusal.WITHDRAWAL: (
+        "Nothing leaves the desk through a conversation: there are no withdrawals or transfers here. Nothing was done."
+    ),
 }
 HELP: Final = (
     "Ask about balances, exposure, P&L, orders, fills, fees, prices, limits or status; why a decision was made; what "
-    "changed overnight; or what -10 % in BTC would do. Order in plain words, such as 'buy 0.01 BTC', 'sell half of my ETH' "
-    "or 'buy $500 of BTC at 60000': you see exactly what would be ordered, and nothing happens before you say yes. 'halt "
-    "trading' stops your account at once."
+    "changed overnight; or what -10 % in BTC would do. Order in plain words, such as 'buy 0.01 BTC', 'sell half of my "
+    "ETH' or 'buy $500 of BTC at 60000': you see exactly what would be ordered, and nothing happens before you say "
+    "yes. 'halt trading' stops your account at once."
 )
 NOT_UNDERSTOOD: Final = "I did not understand that, and did nothing. Say 'help' for what I know."
 SIMULATED: Final = "Simulated: no real market or money stands behind these numbers."
@@ -56,16 +60,20 @@ def order_words(ticket: OrderTicket) -> str:
 def preview_words(ticket: OrderTicket, preview: OrderPreview) -> str:
     """What an order would do, with every number that counts."""
     return (
-        f"{order_words(ticket)} on account {preview.account}: {preview.quantity} at {preview.price} ({preview.price_source}) "
-        f"is {preview.notional} {preview.notional_asset}, fee {preview.fee} {preview.fee_asset}. It pays {preview.pays} "
-        f"{preview.pays_asset} of {preview.free} free, and receives {preview.receives} {preview.receives_asset}."
+        f"{order_words(ticket)} on account {preview.account}: {preview.quantity} at {preview.price} "
+        f"({preview.price_source}) is {preview.notional} {preview.notional_asset}, fee {preview.fee} "
+        f"{preview.fee_asset}. It pays {preview.pays} {preview.pays_asset} of {preview.free} free, and receives "
+        f"{preview.receives} {preview.receives_asset}."
     )
 
 
 def outcome_words(outcome: OrderOutcome) -> str:
     """What became of an order."""
     if not outcome.known:
-        return f"The outcome is not known yet. Ask for the order by its id {outcome.client_order_id}; it is not sent again."
+        return (
+            f"The outcome is not known yet. Ask for the order by its id {outcome.client_order_id}; it is not sent "
+            "again."
+        )
     text = f"Order {outcome.order_id} is {outcome.state}: {outcome.side} {outcome.symbol} {outcome.type}"
     text += f", {outcome.filled_quantity} filled"
     text += f" at {outcome.average_price} on average" if outcome.average_price else ""

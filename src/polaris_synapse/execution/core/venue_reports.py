@@ -142,7 +142,9 @@ class VenueReports:
         )
         if order.is_terminal or (terms == order.terms and not order.replace_sent_ns):
             return
-        if not order.replace_sent_ns or not is_legal(order, OrderEvent.REPLACE):
+        # The report of an earlier replacement, come again, is no answer to the one that is under way.
+        repeated = terms == order.terms != order.wanted_terms
+        if repeated or not order.replace_sent_ns or not is_legal(order, OrderEvent.REPLACE):
             self._orders.query(out, order)
             return
         self._seen(order)

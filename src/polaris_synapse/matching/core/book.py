@@ -203,7 +203,10 @@ class Book(TakingBook):
         state.check(self)
 
     def _submit(self, row: CommandRow) -> list[EventRow]:
-        _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
+        try:
+            _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
+        except ValueError:
+            raise no_command(row) from None
         entries = self.entries
         if (
             flags & _NOT_QUICK
@@ -367,6 +370,7 @@ class Book(TakingBook):
         return [event for order_id in chosen for event in self._cancel((1, reason, order_id))]
 
     def _amend(self, row: CommandRow) -> list[EventRow]:
+        require_command(row)
         _, _, order_id, _, price, quantity, stop = row[:7]
         entry = self.entries.get(order_id)
         refusal = self._amend_refusal(entry, price, quantity, stop)

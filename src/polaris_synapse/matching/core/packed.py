@@ -39,13 +39,17 @@ def require_command(row: CommandRow) -> None:
     operation = row[0]
     if len(row) < _COLUMNS_MIN[Operation(operation)] or (operation == Operation.SUBMIT and len(row) > COMMAND_COLUMNS):
         raise no_command(row)
-    value = row[1]
-    if (
+    if _out_of_range(row):
+        raise no_command(row)
+
+
+def _out_of_range(row: CommandRow) -> bool:
+    operation, value = row[0], row[1]
+    return (
         (operation == Operation.SET_STATUS and not TRADING <= value <= AUCTION)
         or (operation == Operation.ADVANCE_TIME and value >= COLUMN_MAX)
         or (operation == Operation.SET_REFERENCE and not 0 < value < PRICE_MAX)
-    ):
-        raise no_command(row)
+    )
 
 
 def pack_commands(rows: list[CommandRow]) -> array[int]:
@@ -64,10 +68,8 @@ def unpack_commands(packed: PackedRows) -> list[CommandRow]:
     columns = iter(packed)
     rows = list(zip(*[columns] * COMMAND_COLUMNS, strict=True))
     for number, row in enumerate(rows):
-        if not 0 <= row[0] < len(Operation):
+        if not 0 <= row[0] < len(Operation) or _out_of_range(row):
             raise ValueError(f"row {number} is no command of a book")
-        if row[0] >= Operation.SET_STATUS:
-            require_command(row)
     return rows
 
 

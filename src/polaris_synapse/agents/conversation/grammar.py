@@ -120,6 +120,9 @@ def _meaning(line: Line, names: Names, account: str) -> AnyIntent:
 
     if asking:
         return read_question(line, names, account, order) or _not_a_question(line, names)
+    if _TRADING_PAST.search(line.text) and re.search(r"\b(?:i|we|he|she|they)\b", line.text):
+        # A statement about the past: neither a wish nor a question.
+        return NotUnderstood()
     return _command(line, names, account) or read_question(line, names, account, order) or _loose(line, names)
 
 
@@ -143,16 +146,22 @@ def _short_answer(plain: str) -> AnyIntent | None:
     code = _CODE.fullmatch(plain)
     if code is not None:
         return Confirm(code=code.group(1))
-    if _CONFIRM.fullmatch(plain):
+    if _CONFIRM.fullmatch(plain.replace(",", "")):
         return Confirm()
     if _DECLINE.fullmatch(plain) or _ENDS_NO.fullmatch(plain):
         return Decline()
+    if re.match(r"(?:yes|yep|yeah|y|confirm)\b", plain) and "?" not in plain:
+        return _half_a_yes()
     if _HALF_YES.fullmatch(plain) and not re.search(r"\b(?:buy|sell|cancel|close)\b", plain) and "?" not in plain:
-        return Ambiguous(
-            about=Unclear.CONFIRMATION,
-            question="Say 'yes' and nothing else to go on as shown, 'no' to leave it, or give the order anew.",
-        )
+        return _half_a_yes()
     return None
+
+
+def _half_a_yes() -> Ambiguous:
+    return Ambiguous(
+        about=Unclear.CONFIRMATION,
+        question="Say 'yes' and nothing else to go on as shown, 'no' to leave it, or give the order anew.",
+    )
 
 
 def _named_account(plain: str) -> tuple[str, str]:

@@ -42,6 +42,7 @@ _REFUSALS: Final[tuple[tuple[Refusal, re.Pattern[str]], ...]] = tuple(
             Refusal.AUTHORITY,
             (r"\b(?:ignore|forget|disregard|override|bypass|skip)\b.{0,40}"
             r"\b(?:rules?|instructions?|prompts?|guidelines|confirmations?|restrictions?|safety|polic(?:y|ies)|approvals?)\b"
+            r"|\b(?:do not|don't|dont|never|no need to) (?:ask|confirm|preview|show me|double check)\b"
             r"|\b(?:without|no|skip) (?:any )?(?:confirmation|confirming|approval|asking|preview)\b"
             r"|^\W*(?:system|assistant|developer|tool|admin|root|operator)\s*(?:message|prompt|override|note)?\s*[:>\]]"
             r"|<\/?(?:system|assistant|instructions?|tool)|\[/?inst\]|<\|"

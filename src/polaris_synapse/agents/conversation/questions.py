@@ -14,8 +14,8 @@ from polaris_synapse.domain.orders import Side
 _T = Topic
 
 _QUESTION_START: Final = re.compile(
-    r"^(?:and |so |but |ok |hey |well |yo )*(?:what|when|where|which|who|whose|why|how|is|are|was|were|am|do i|do you|does|"
-    r"did|should|would|could|can|may|might|will|has|have|any|anything|suppose|imagine|if .* what|if .*\?)\b"
+    r"^(?:and |so |but |ok |hey |well |yo )*(?:what|when|where|which|who|whose|why|how|is|are|was|were|am|do i|"
+    r"do you|does|did|should|would|could|can|may|might|will|has|have|any|anything|suppose|imagine|if .* what|if .*\?)\b"
 )
 _ASKED_FOR: Final = re.compile(r"^(?:show|list|give me|tell me|display|get me (?:the|my)|i want to (?:see|know))\b")
 

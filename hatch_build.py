@@ -54,7 +54,6 @@ def compile_book(root: Path, target: Path) -> str:
     try:
         from Cython.Build import cythonize
         from setuptools import Distribution, Extension
-        from setuptools.errors import BaseError
     except ImportError as error:
         return f"{error.name} is missing"
     with tempfile.TemporaryDirectory(prefix="polaris-build-") as work:
@@ -74,9 +73,10 @@ def compile_book(root: Path, target: Path) -> str:
             command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
             command.build_lib, command.build_temp = work, work
             command.ensure_finalized()
-            command.run()
-        except BaseError as error:
-            return f"there is no working C compiler ({error})"
+            try:
+                command.run()
+            except Exception as error:  # a missing compiler and missing headers have many names, all of them harmless
+                return f"there is no working C compiler ({error})"
         finally:
             os.chdir(before)
         built = Path(work, command.get_ext_filename(MODULE))

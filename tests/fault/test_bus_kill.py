@@ -56,7 +56,7 @@ class Numbered(FunctionCore):
 def build(directory: Path) -> tuple[EmbeddedHost, StorageService]:
     """A host and its storage on a directory."""
     clock, registry = SystemClock(), CollectorRegistry()
-    settings = HostSettings(snapshot_interval_messages=50, tick_seconds=0.005)
+    settings = HostSettings(snapshot_interval_messages=25, tick_seconds=0.005)
     host = EmbeddedHost(SqliteJournal(directory), {"compliance": Numbered()}, clock, settings, registry)
     urls = {f"{name}_url": f"sqlite:///{directory}/{name}.db" for name in ("orders", "compliance")}
     return host, StorageService(host, StorageSettings(progress_seconds=0.01, **urls), clock, registry)  # type: ignore[arg-type]  # only URLs

@@ -94,6 +94,26 @@ def core(
     _show("Order path in one process", report, report.figures, json_output)
 
 
+@bench_app.command(epilog="Example:  polaris bench matching --runs 5")
+def matching(
+    commands: Annotated[int, typer.Option(min=1_000, max=10_000_000, help="Commands of each stream.")] = 1_000_000,
+    resting: Annotated[
+        int, typer.Option("--orders", min=1_000, max=1_000_000, help="Resting orders of the deep book.")
+    ] = 1_000_000,
+    runs: Annotated[int, typer.Option(min=1, max=50, help="Runs, of which the median counts.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the streams.")] = 1,
+    json_output: JsonOption = False,
+) -> None:
+    """The order books alone, compiled and plain: commands a second, latency, memory of a resting order."""
+    from polaris_synapse.testing.matching_benchmark import MatchingPlan, run_matching_benchmark
+
+    with progress_bar() as progress:
+        report = run_matching_benchmark(MatchingPlan(commands=commands, orders=resting, runs=runs, seed=seed), progress)
+    _show("Order books", report, report.figures, json_output)
+    if not json_output:
+        console().print(report.book_in_use)
+
+
 def _show(title: str, report: object, figures: Sequence[Figure], json_output: bool) -> None:
     """The whole report as JSON, or its figures as a table."""
     from polaris_synapse.monitoring.figures import figure_text

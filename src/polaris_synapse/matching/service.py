@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.matching.api import build_api
 from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.core.books import BOOK_IN_USE
 from polaris_synapse.matching.core.port import STATUSES
 from polaris_synapse.matching.metrics import BookCollector
 from polaris_synapse.matching.settings import MatchingSettings
@@ -59,6 +60,7 @@ class MatchingService:
 
     async def run(self) -> None:
         """Until cancelled, log each book that opens or stops: nobody may have asked for a volatility interruption."""
+        _log.info("order book", in_use=BOOK_IN_USE)
         known: dict[str, int] = {}
         while True:
             for symbol, market in self._core.markets.items():

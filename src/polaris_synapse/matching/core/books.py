@@ -13,10 +13,16 @@ from polaris_synapse.matching.core.port import BookSettings, OrderBook
 
 _native: ModuleType | None
 try:
-    from polaris_synapse.matching.core.native import book as _native
+    import polaris_synapse.matching.core.native.book as _native
+except ModuleNotFoundError:
+    _native = None
+    _why_not = (
+        "the compiled one was not built, for want of a C compiler or because POLARIS_PURE_PYTHON was set when this was "
+        "installed"
+    )
 except ImportError as error:
     _native = None
-    _why_not = f"the compiled one was not built ({error})"
+    _why_not = f"the compiled one cannot be loaded ({error})"
 else:
     _why_not = ""
 

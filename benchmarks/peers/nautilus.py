@@ -9,7 +9,6 @@ orders that are done are left out, since it logs them as errors.
 from __future__ import annotations
 
 import time
-from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
@@ -74,9 +73,9 @@ def run(rows: list[tuple[int, ...]]) -> dict[str, Any]:
         venue=venue,
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN,
+        frozen_account=True,
         base_currency=None,
         starting_balances=[Money(1_000_000_000, USDT), Money(1_000_000, BTC)],
-        default_leverage=Decimal(10),
     )
     instrument = TestInstrumentProvider.btcusdt_binance()
     engine.add_instrument(instrument)

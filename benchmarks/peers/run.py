@@ -172,7 +172,8 @@ def main() -> None:
         skipped = f", {row.skipped:,} skipped" if row.skipped else ""
         print(
             f"{row.engine:<24} {row.version:<10} {row.commands_a_second:>14,.0f} commands/s  "
-            f"ours single is {row.ours_is_faster_times:>9,.2f} times as fast  ({row.commands:,} commands{skipped}{trades})"
+            f"ours single is {row.ours_is_faster_times:>9,.2f} times as fast  "
+            f"({row.commands:,} commands{skipped}{trades})"
         )
 
 

@@ -392,4 +392,34 @@ LATER: Final[tuple[tuple[str, AnyIntent], ...]] = (
     ("kaufe 0.1 btc", unclear(U.SIDE)),
     ("", NotUnderstood()),
     ("???", NotUnderstood()),
+    ("cancel all and sell everything", unclear(U.SEVERAL)),
+    ("I need 1000 usdt, sell some eth", unclear(U.ACTION)),
+    ("order 0.2 btc", unclear(U.SIDE)),
+    ("buy 1 btc at 61k or better", buy(type=LIMIT, quantity="1", price="61000")),
+    ("buy 0.1 btc every time it dips 5%", StandingInstruction(
+        trigger=Trigger.RECURRING, value="every time it drop 5", symbol=BTC, order=buy(quantity="0.1"))),
+    ("sell 0.1 btc unless it drops below 58000", StandingInstruction(
+        trigger=Trigger.OTHER, value="unless it drop below 58000", symbol=BTC, order=sell(quantity="0.1"))),
+    ("sell 0.1 btc if it doesn't drop below 58000", StandingInstruction(
+        trigger=Trigger.OTHER, value="it does not drop below 58000", symbol=BTC, order=sell(quantity="0.1"))),
+    ("sell 0.1 btc if it drops below 58000 and the news is bad", StandingInstruction(
+        trigger=Trigger.OTHER, value="it drop below 58000 and the news is bad", symbol=BTC,
+        order=sell(quantity="0.1"))),
+    ("sell 0.1 btc whenever it drops below 58000", StandingInstruction(
+        trigger=Trigger.RECURRING, value="whenever it drop below 58000", symbol=BTC, order=sell(quantity="0.1"))),
+    ("sell 0.3 btc once price is above 70k", StandingInstruction(
+        trigger=Trigger.PRICE_ABOVE, value="70000", symbol=BTC, order=sell(quantity="0.3"))),
+    ("sell my whole eth bag at 2.8k", sell(ETH, type=LIMIT, percent="100", percent_of=Base.POSITION, price="2800")),
+    ("buy 0.25 BTC with limit price 60,250.50 day only", buy(
+        type=LIMIT, quantity="0.25", price="60250.50", time_in_force=TimeInForce.DAY)),
+    ("buy me a coffee", unclear(U.SYMBOL)),
+    ("swap 0.1 btc for eth", unclear(U.SEVERAL)),
+    ("sell 2 eth, no wait 3", unclear(U.NUMBER)),
+    ("close btc at 65000", unclear(U.QUANTITY)),
+    ("buy one thousand dollars of btc", buy(quote_amount="1000")),
+    ("buy twenty eth", unclear(U.QUANTITY)),
+    ("don't sell, buy 1 btc", Decline()),
+    ("please do the opposite of not buying 1 btc", Decline()),
+    ("rebalance to 50/50", NotUnderstood()),
+    ("hodl", NotUnderstood()),
 )  # fmt: skip

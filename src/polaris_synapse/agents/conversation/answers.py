@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from polaris_synapse.agents.conversation.intents import Ask, Topic
 from polaris_synapse.agents.conversation.moments import clock_time, moment, since_ns
-from polaris_synapse.agents.conversation.view import Said, Table, View
+from polaris_synapse.agents.conversation.view import Said, Table, View, count, sentence
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import ExecutionRecorded
 from polaris_synapse.domain.money import format_units
@@ -23,7 +23,7 @@ async def balances(view: View, ask: Ask) -> Said:
         if row is None or not row.total_units:
             return Said(f"There is no {ask.asset} on {view.whose}.")
         total, free = (format_units(units, row.asset.decimals) for units in (row.total_units, row.free_units))
-        text = f"{view.whose.capitalize()}: {total} {ask.asset}, of which {free} free."
+        text = f"{sentence(view.whose)}: {total} {ask.asset}, of which {free} free."
         if row.mark is not None and row.instrument is not None and row.value_units is not None:
             price = row.instrument.format_price(row.mark.mark_ticks)
             text += f" At the mark of {price} that is worth {view.money(row.value_units)}."
@@ -41,9 +41,7 @@ async def balances(view: View, ask: Ask) -> Said:
     if not rows:
         return Said(f"There is nothing on {view.whose}.")
     total = view.money(sum(row.value_units or 0 for row in held))
-    text = (
-        f"{view.whose.capitalize()}: {len(rows)} asset{'s' if len(rows) > 1 else ''}, worth {total} at the marks now."
-    )
+    text = f"{sentence(view.whose)}: {count(len(rows), 'asset')}, worth {total} at the marks now."
     table = Table("Balances", ("asset", "total", "free", f"value, {view.valuation.code}"), rows)
     return Said(text, table, view.is_simulated(*(row.mark for row in held)))
 
@@ -74,7 +72,7 @@ async def positions(view: View, ask: Ask) -> Said:
         held = await balances(view, Ask(topic=Topic.BALANCES))
         return Said(f"Nothing has been traded into on {view.whose}. {held.text}", held.table, held.simulated)
     columns = ("account", "symbol", "quantity", "cost", "value", "unrealised")
-    text = f"{len(rows)} open position{'s' if len(rows) > 1 else ''} on {view.whose}, valued at the marks now."
+    text = f"{count(len(rows), 'open position')} on {view.whose}, valued at the marks now."
     return Said(text, Table("Positions", columns, tuple(rows)), view.is_simulated(*marks))
 
 
@@ -100,7 +98,7 @@ async def exposure(view: View, ask: Ask) -> Said:
             f"{share} %",
         ))  # fmt: skip
     if not rows:
-        return Said(f"{view.whose.capitalize()} has no exposure{f' to {base}' if base else ''}.")
+        return Said(f"{sentence(view.whose)} has no exposure{f' to {base}' if base else ''}.")
     open_orders = await view.orders(symbol=ask.symbol)
     text = (
         f"Exposure of {view.whose}{f' to {base}' if base else ''}: {view.money(exposed)} of {view.money(total)} in all."
@@ -179,7 +177,7 @@ async def _realised_since(view: View, ask: Ask) -> Said:
     found = await view.fills(symbol=ask.symbol, since_ns=start)
     counted = [row for row in found if _quoted_in(instruments.get(row.symbol), view)]
     total = sum(row.realised_pnl_units for row in counted)
-    text = f"Realised on {view.whose} since {moment(start)}: {view.money(total)} in {len(found)} fills."
+    text = f"Realised on {view.whose} since {moment(start)}: {view.money(total)} in {count(len(found), 'fill')}."
     return Said(text, simulated=any(row.fill.simulated for row in found))
 
 
@@ -195,7 +193,7 @@ async def open_orders(view: View, ask: Ask) -> Said:
     if not found:
         return Said(f"There is no open order{about} on {view.whose}.")
     shown = [order_row(row, instruments[row.request.symbol]) for row in found[: view.settings.rows_max]]
-    text = f"{len(found)} open order{'s' if len(found) > 1 else ''}{about} on {view.whose}."
+    text = f"{count(len(found), 'open order')}{about} on {view.whose}."
     if len(found) > len(shown):
         text += f" The newest {len(shown)} of them:"
     return Said(text, Table("Open orders", ORDER_COLUMNS, tuple(shown)))
@@ -251,7 +249,7 @@ async def fills(view: View, ask: Ask) -> Said:
         return Said(f"Nothing{about} was {verb} on {view.whose}{since}.")
     shown = found[: view.settings.rows_max]
     table = Table("Fills", FILL_COLUMNS, tuple(fill_row(row, instruments) for row in shown))
-    text = f"{len(found)} fill{'s' if len(found) > 1 else ''}{about} on {view.whose}{since}."
+    text = f"{count(len(found), 'fill')}{about} on {view.whose}{since}."
     if len(found) > len(shown):
         text += f" The newest {len(shown)} of them:"
     return Said(text, table, any(row.fill.simulated for row in found))
@@ -304,7 +302,7 @@ async def fees(view: View, ask: Ask) -> Said:
         marks.append(holding.mark)
         complete = complete and holding.value_units is not None
         worth += holding.value_units or 0
-    text = f"Fees paid on {view.whose}{since}: {listed}, in {len(found)} fills."
+    text = f"Fees paid on {view.whose}{since}: {listed}, in {count(len(found), 'fill')}."
     if complete:
         text += f" At the marks now that is worth {view.money(worth)}."
     if len(found) >= view.settings.bookings_read_max:

@@ -8,7 +8,7 @@ from polaris_synapse.agents.conversation import answers
 from polaris_synapse.agents.conversation.desk_answers import stops
 from polaris_synapse.agents.conversation.intents import Ask, Briefing, Topic
 from polaris_synapse.agents.conversation.moments import moment, since_ns
-from polaris_synapse.agents.conversation.view import Said, Table, View
+from polaris_synapse.agents.conversation.view import Said, Table, View, count
 from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.orders import OPEN_STATES
 from polaris_synapse.web.authentication import Role
@@ -75,7 +75,8 @@ async def _summary(view: View, start: int, title: str) -> Said:
             f"{format_units(moved, 2)} %{since}"),
         ))  # fmt: skip
     rows += await _stops_and_alerts(view, start)
-    text = f"{title}: {len(filled)} fills, {len(decided)} decisions, {len(open_now)} open orders now."
+    text = f"{title}: {count(len(filled), 'fill')}, {count(len(decided), 'decision')}, "
+    text += f"{count(len(open_now), 'open order')} now."
     simulated = view.is_simulated(*marks) or any(row.fill.simulated for row in filled)
     return Said(text, Table(title, ("what", "how much"), tuple(rows)), simulated)
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from polaris_synapse.agents.conversation.intents import (
     Ambiguous,
-    AnyIntent,
     CancelOrders,
     ClosePosition,
     Control,
@@ -60,17 +59,27 @@ _CAP: Final = re.compile(
     r"|\b(?:at most|no more than|max(?:imum)?(?: of)?) P\d+ (?:in|of)\b"
 )
 _RECURRING: Final = re.compile(
-    r"\b(?:every|each) (?:N\d+ )?\w+|\b(?:daily|hourly|weekly|monthly)\b|\bdca\b|\bon (?:mon|tues|wednes|thurs"
+    r"\b(?:every|each) (?!time)(?:N\d+ )?\w+|\b(?:daily|hourly|weekly|monthly)\b|\bdca\b|\bon (?:mon|tues|wednes|thurs"
     r"|fri|satur|sun)days\b"
 )
 _TIME: Final = re.compile(
     r"\b(?:tomorrow|tonight|next (?:week|month|day|hour|monday|tuesday|wednesday|thursday|friday|saturday"
     r"|sunday)|later)\b"
     r"|\b(?:at|by|before|after|until) T\d+\b|\bin (?:an?|N\d+) (?:hour|minute|day|week|second)s?\b"
-    r"|\bon (?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:after|before|at) (?:the )?(?:close|open|midnight|noon)\b"
+    r"|\bon (?:mon|tues|wednes|thurs|fri|satur|sun)day\b"
+    r"|\b(?:after|before|at) (?:the )?(?:close|open|midnight|noon)\b"
 )
+#: Conditions that wait for something to happen once, and those that wait again and again.
+_ONCE: Final = frozenset({"if", "when", "once", "as soon as", "in case", "should it"})
+_REPEATED: Final = frozenset({"every time", "each time", "any time", "whenever"})
+#: What a condition on a price may consist of, besides its values.
+_CONDITION_WORDS: Final = frozenset({
+    "it", "the", "its", "price", "market", "is", "at", "to", "by", "goes", "go", "gets", "get", "drop", "rise",
+    "below", "above", "hit", "break", "trade", "down", "up", "lower", "higher", "then",
+})  # fmt: skip
 _CONDITION: Final = re.compile(
-    r"\b(?:if|when|whenever|once|as soon as|unless|in case|should it|while|until|after|before)\b"
+    r"\b(?:(?:every|each|any) time|if|when|whenever|once|as soon as|unless|in case"
+    r"|should it|while|until|after|before)\b"
 )
 _WINDOW: Final = re.compile(
     r"\b(?:in|within|over|during) (?:(?:an?|the next|one|(N\d+)) )?(hour|minute|day|week|h|m|d)\b"
@@ -118,6 +127,8 @@ def read_cancel(line: Line, account: str) -> CancelOrders | Ambiguous | None:
     text = line.text
     if not _CANCEL.match(text):
         return None
+    if re.search(r"\b(?:and|then)\b.*\b(?:buy|sell|close|flatten|halt)\b", text):
+        return Ambiguous(about=Unclear.SEVERAL, question="One thing at a time, please. What first?")
     one = re.search(_ORDER_MARK, text) or re.search(r"\bcancel (?:number )?(N\d+)\b", text)
     symbols = line.symbols()
     if len(symbols) > 1:
@@ -255,17 +266,25 @@ def _conditional(line: Line, order: Callable[[str], PlaceOrder | Ambiguous]) -> 
         return wanted
     if about and line.value(about[0]) != wanted.symbol:
         return Trigger.OTHER, _worded(line, condition.strip(" .!?,")), 0, wanted
+    if cut.group() in _REPEATED:
+        return Trigger.RECURRING, _worded(line, f"{cut.group()} {condition.strip(' .!?,')}"), 0, wanted
+    if cut.group() not in _ONCE:
+        return Trigger.OTHER, _worded(line, f"{cut.group()} {condition.strip(' .!?,')}"), 0, wanted
     trigger, value, window = _trigger(line, condition)
     return trigger, value, window, wanted
 
 
 def _trigger(line: Line, condition: str) -> tuple[Trigger, str, int]:
+    """The trigger of a condition that says nothing besides; every other condition is OTHER, in its own words."""
     window = _WINDOW.search(condition)
     seconds = 0
     if window is not None:
         count = line.value(window.group(1)) if window.group(1) else "1"
         seconds = int(count) * _WINDOW_SECONDS[window.group(2)] if count.isdigit() else 0
         condition = condition[: window.start()] + condition[window.end() :]
+    others = set(re.findall(r"[a-z]+", re.sub(r"\b[A-Z]\d+\b", " ", condition))) - _CONDITION_WORDS
+    if others:
+        return Trigger.OTHER, _worded(line, condition.strip(" .!?,")), seconds
     percents = re.findall(r"\bP\d+\b", condition)
     values = re.findall(r"\b[NM]\d+\b", condition)
     down, up = re.search(_DOWN, condition) is not None, re.search(_UP, condition) is not None
@@ -277,8 +296,3 @@ def _trigger(line: Line, condition: str) -> tuple[Trigger, str, int]:
         if not down and re.search(r"\b(?:hit|at|is|gets? to|trade)\b", condition):
             return Trigger.PRICE_REACHES, line.value(values[0]), 0
     return Trigger.OTHER, _worded(line, condition.strip(" .!?,")), seconds
-
-
-def is_command(intent: AnyIntent) -> bool:
-    """Whether an intent would change something."""
-    return isinstance(intent, PlaceOrder | CancelOrders | ReplaceOrder | ClosePosition | ControlTrading)

@@ -6,7 +6,7 @@ from typing import Final
 
 from polaris_synapse.agents.conversation.intents import Ask
 from polaris_synapse.agents.conversation.moments import clock_time, moment, since_ns
-from polaris_synapse.agents.conversation.view import Said, Table, View
+from polaris_synapse.agents.conversation.view import Said, Table, View, count, sentence
 from polaris_synapse.agents.explain import explain
 from polaris_synapse.agents.roster import Roster
 from polaris_synapse.domain.messages import DecisionRecorded, KillLevel
@@ -95,7 +95,7 @@ async def activity(view: View, ask: Ask, roster: Roster) -> Said:
     """What the agents are at."""
     seen = [row for row in roster.all() if view.principal.may_use(row.settings.account)]
     open_orders = await view.orders()
-    text = f"{len(open_orders)} open orders on {view.whose}."
+    text = f"{count(len(open_orders), 'open order')} on {view.whose}."
     if not seen:
         return Said(f"No agent works on accounts that are yours to see. {text}")
     rows = tuple(
@@ -174,8 +174,8 @@ async def status(view: View, ask: Ask) -> Said:
     if stopped and text.startswith("The"):
         text += " Some of it is stopped."
     if breaks:
-        text += f" {len(breaks)} differences with venues are open."
-    text += "".join(f" {sentence.rstrip('.')}." for sentence in notes.values())
+        text += f" Open differences with venues: {len(breaks)}."
+    text += "".join(f" {sentence(note.rstrip('.'))}." for note in notes.values())
     table = Table("Stops", ("scope", "what", "why", "by"), stopped) if stopped else None
     return Said(text, table)
 

@@ -14,12 +14,12 @@ from polaris_synapse.agents.conversation import wording
 from polaris_synapse.agents.conversation.controls import IMMEDIATE, Controls
 from polaris_synapse.agents.conversation.grammar import complete_order, read_message
 from polaris_synapse.agents.conversation.line import Names
-from polaris_synapse.agents.conversation.ports import Limits, Market, OrderPreview, OrderTicket, Trading
+from polaris_synapse.agents.conversation.ports import Limits, Market, OrderOutcome, OrderPreview, OrderTicket, Trading
 from polaris_synapse.agents.conversation.replies import Questions
 from polaris_synapse.agents.conversation.sessions import Pending, PlaceTickets, Session, Sessions, hash_of
 from polaris_synapse.agents.conversation.settings import ConversationSettings
 from polaris_synapse.agents.conversation.tickets import exact_order, free_units, make_ticket, price_question
-from polaris_synapse.agents.conversation.view import Said, Table, View
+from polaris_synapse.agents.conversation.view import Said, Table, View, count
 from polaris_synapse.agents.roster import Roster
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, BusError
@@ -96,7 +96,8 @@ class Conversation:
         session = self._sessions.of(principal, session_id, now_ns)
         names = Names.of(await self._reads.instruments())
         intent = self._read(session, message, names)
-        turn = _Turn(session, principal, intent, getattr(intent, "account", "") or account, names)
+        named = await self._account_named(principal, getattr(intent, "account", ""))
+        turn = _Turn(session, principal, intent, named or account)
         try:
             return await self._answer(turn)
         except ApiError as error:
@@ -118,10 +119,11 @@ class Conversation:
 
     async def _answer(self, turn: _Turn) -> Reply:
         session, intent = turn.session, turn.intent
+        # An unusual price is meant only where the same order is said twice in a row.
+        warned, session.warned = session.warned, None
         if isinstance(intent, i.Confirm):
             return await self._confirm(turn, intent)
-        pending, warned = session.pending, session.warned
-        session.warned = None
+        pending = session.pending
         if pending is not None:
             # A bare yes may mean only what was shown last.
             session.pending = replace(pending, fresh=False)
@@ -164,6 +166,14 @@ class Conversation:
             now_ns=self._clock.now_ns(),
             settings=self._settings,
         )
+
+    async def _account_named(self, principal: Principal, said: str) -> str:
+        """The account that a message names in lower-case letters, as it is spelt; unchanged where none is known."""
+        if not said:
+            return ""
+        own = [row.account for row in await self._reads.accounts()] if principal.all_accounts else principal.accounts
+        alike = [name for name in own if name.lower() == said]
+        return alike[0] if len(alike) == 1 else said
 
     # Orders.
 
@@ -268,7 +278,7 @@ class Conversation:
         symbols = [intent.symbol]
         if not intent.symbol:
             listed = [one for one in await self._reads.instruments() if not one.reference_symbol]
-            symbols = [one.symbol for one in listed if _holds_lots(one, balances)]
+            symbols = [one.symbol for one in listed if self._sellable(one, balances)]
         if not symbols:
             return self._plain(turn, f"There is nothing to close on account {account}.")
         orders = tuple(
@@ -276,6 +286,13 @@ class Conversation:
             for symbol in symbols
         )
         return await self._propose(turn, orders)
+
+    def _sellable(self, instrument: Instrument, balances: list[BalanceChanged]) -> bool:
+        """Whether what is free of an instrument's base is enough for an order; dust is not."""
+        lots = free_units(balances, instrument.base.code) // instrument.lot_units
+        mark = self._market.mark(instrument)
+        worth = instrument.notional_units(mark.mark_ticks, lots) if mark is not None else instrument.min_notional_units
+        return lots >= instrument.min_quantity_lots and worth >= instrument.min_notional_units
 
     async def _standing(self, turn: _Turn, intent: i.StandingInstruction) -> Reply:
         """Say plainly what cannot be kept watch over yet, and offer the order that does exactly the same where "
@@ -356,7 +373,9 @@ class Conversation:
             return self._plain(turn, wording.outcome_words(outcome))
         if action.everything:
             ids = await self._trading.cancel_all(turn.principal, action.account, action.symbol, action.side)
-            return self._plain(turn, f"Asked to cancel {len(ids)} open orders." if ids else "There was no open order.")
+            return self._plain(
+                turn, f"Asked to cancel {count(len(ids), 'open order')}." if ids else "There was no open order."
+            )
         outcome = await self._trading.cancel(turn.principal, action.account, action.order_id)
         return self._plain(turn, wording.outcome_words(outcome))
 
@@ -367,13 +386,28 @@ class Conversation:
             if _moved_against(before, now) > self._settings.price_move_ppm_max:
                 note = f"The price has moved from {before.price} to {now.price} since; nothing was ordered. Now it is:"
                 return self._show(turn, action.tickets, previews, before=note)
-        outcomes = [await self._trading.submit(turn.principal, ticket) for ticket in action.tickets]
-        return self._reply(
+        outcomes: list[OrderOutcome] = []
+        refused: ApiError | None = None
+        for ticket in action.tickets:
+            try:
+                outcomes.append(await self._trading.submit(turn.principal, ticket))
+            except ApiError as error:
+                # What was placed before is told all the same, and what follows is not tried.
+                refused = error
+                break
+        if refused is not None and not outcomes:
+            raise refused
+        said = [wording.outcome_words(outcome) for outcome in outcomes]
+        if refused is not None:
+            left = wording.order_words(action.tickets[len(outcomes)])
+            said.append(f"Not done, nor what follows it: {left}. {explain(refused.reason)} {refused.detail}".strip())
+        reply = self._reply(
             turn,
-            " ".join(wording.outcome_words(outcome) for outcome in outcomes),
+            " ".join(said),
             placed=tuple(outcome.order_id for outcome in outcomes if outcome.order_id),
             simulated=any(outcome.how for outcome in outcomes),
         )
+        return reply if refused is None else replace(reply, reason=refused.reason.name)
 
     # Replies.
 
@@ -421,11 +455,6 @@ class _Turn(Struct, frozen=True):
     principal: Principal
     intent: i.AnyIntent
     account: str
-    names: Names
-
-
-def _holds_lots(instrument: Instrument, balances: list[BalanceChanged]) -> bool:
-    return free_units(balances, instrument.base.code) >= instrument.lot_units * instrument.min_quantity_lots
 
 
 def _moved_against(before: OrderPreview, now: OrderPreview) -> int:

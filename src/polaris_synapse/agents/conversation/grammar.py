@@ -16,7 +16,6 @@ from polaris_synapse.agents.conversation.guard import guard, tidy
 from polaris_synapse.agents.conversation.intents import (
     Ambiguous,
     AnyIntent,
-    Ask,
     Confirm,
     Decline,
     NotUnderstood,
@@ -218,7 +217,7 @@ def complete_order(partial: PartialOrder, about: Unclear, text: str, names: Name
         filled = {"side": next(iter(sides)).upper()} if len(sides) == 1 else {}
     elif about is Unclear.QUANTITY and partial.symbol and partial.side is not None:
         read = read_order(Line(bare.text, line.values | {"S99": partial.symbol}, line.unknown), names, "",
-                          text=f"{verb} {re.sub(r'^(?:buy|sell) ', '', bare.text)} S99")  # fmt: skip
+                          text=f"{verb} {bare.text.removeprefix(verb + ' ')} S99")  # fmt: skip
         if isinstance(read, Ambiguous):
             return read if read.about in {Unclear.NUMBER, Unclear.CURRENCY} else None
         if read.type != "MARKET" or read.symbol != partial.symbol or read.side != partial.side:
@@ -241,8 +240,3 @@ def _checked(partial: PartialOrder, names: Names) -> PlaceOrder | Ambiguous:
     if missing is not None:
         return Ambiguous(about=missing, question=question_for(missing, partial, names), partial=partial)
     return PlaceOrder(**asdict(partial))
-
-
-def reads_only(intent: AnyIntent) -> bool:
-    """Whether an intent can be answered without changing anything."""
-    return isinstance(intent, Ask)

@@ -29,6 +29,8 @@ async def price(view: View, ask: Ask) -> Said:
             f"{_price(instrument, mark.bid_ticks)}, ask {_price(instrument, mark.ask_ticks)}, last "
             f"{_price(instrument, mark.last_ticks)}, at {clock_time(mark.time_ns)} UTC."
         )
+        if mark.symbol != instrument.symbol:
+            text += f" That is the price of {mark.symbol}: nothing has traded here."
         if not mark.healthy:
             text += " The market data is not healthy at the moment."
         return Said(text, simulated=view.is_simulated(mark))
@@ -50,7 +52,8 @@ async def spread(view: View, ask: Ask) -> Said:
     marks: list[Mark | None] = []
     for instrument in await _chosen(view, ask):
         mark = view.market.mark(instrument)
-        if mark is None or not mark.bid_ticks or not mark.ask_ticks:
+        # The bid and ask of the instrument that a price is borrowed from are not this one's.
+        if mark is None or mark.symbol != instrument.symbol or not mark.bid_ticks or not mark.ask_ticks:
             continue
         marks.append(mark)
         ticks = mark.ask_ticks - mark.bid_ticks

@@ -64,11 +64,6 @@ def scaled(text: str, tens: int) -> str:
     return plain(Decimal(text).scaleb(tens))
 
 
-def share_of(text: str, percent: str) -> str:
-    """``percent`` hundredths of ``text``, exactly."""
-    return plain(Decimal(text) * Decimal(percent) / 100)
-
-
 def negated(text: str) -> str:
     """The same number with the other sign."""
     return text[1:] if text.startswith("-") else f"-{text}"

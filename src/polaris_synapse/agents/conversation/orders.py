@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from polaris_synapse.agents.conversation import numbers
 from polaris_synapse.agents.conversation.intents import (
@@ -46,7 +46,7 @@ _HARMLESS: Final = frozenset({
     "a", "an", "the", "my", "our", "me", "i", "we", "us", "you", "to", "of", "for", "at", "on", "in", "with", "and",
     "from", "into", "by", "using", "via", "it", "this", "that", "some", "please", "now", "is", "want", "would",
     "like", "d", "ll", "place", "put", "order", "market", "limit", "stop", "worth", "right", "away", "immediately",
-    "just", "ok", "okay", "lets", "go", "ahead", "can", "could", "will", "need", "quick", "quickly", "hey", "hi",
+    "just", "ok", "okay", "lets", "go", "ahead", "can", "could", "will", "quick", "quickly", "hey", "hi",
     "hello", "then", "so", "asap", "quantity", "size", "amount", "price", "new", "more", "here", "as", "today",
     "trade", "desk", "account", "take", "profit", "profits", "trailing", "loss", "s", "get", "give", "make", "do",
     "spend", "use", "invest", "thanks",
@@ -106,7 +106,9 @@ def read_order(line: Line, names: Names, account: str, *, text: str = "") -> Pla
     for step in (_numbers_are_clear, _symbol, _price_words, _side, _terms, _amount):
         problem = step(slots, line)
         if problem is not None:
-            return problem
+            if problem.question or problem.partial is None:
+                return problem
+            return replace(problem, question=question_for(problem.about, problem.partial, names))
     return _complete(slots, line, names)
 
 
@@ -236,6 +238,7 @@ def _terms(slots: _Slots, line: Line) -> Ambiguous | None:
         if slots.take(rf"\b{words}\b"):
             slots.time_in_force = time_in_force
     slots.post_only = slots.take(r"\b(?:post only|maker only|only maker|as maker)\b") is not None
+    slots.take(r"\bor better\b")
     slots.take(r"\b(?:at (?:the )?market(?: price)?|market(?: order)?|right now|right away|now)\b")
     return None
 

@@ -39,7 +39,7 @@ _WHAT_OF_IT: Final = re.compile(r"\b(?:what|how|would|if|suppose|imagine|effect|
 _TOPICS: Final[tuple[tuple[Topic, re.Pattern[str]], ...]] = tuple(
     (topic, re.compile(pattern))
     for topic, pattern in (
-        (_T.ORDER, r"\border O\d+|\bO\d+\b|\border (?:number |no |id )?N\d+"),
+        (_T.ORDER, r"\border O\d+|\bO\d+\b|\border (?:number |no |id )?N\d+(?! S\d)"),
         (_T.WHY, r"\bwhy\b|\breasons?\b|\bwhat made you\b|\bhow did you (?:decide|come)\b"),
         (_T.BEST_TRADE, r"\b(?:best|biggest|most profitable|top) (?:trade|fill|win|winner|pnl|deal)\b"),
         (_T.WORST_TRADE, r"\b(?:worst|biggest) (?:trade|fill|loss|loser|deal|drop)\b"),
@@ -47,7 +47,8 @@ _TOPICS: Final[tuple[tuple[Topic, re.Pattern[str]], ...]] = tuple(
         (_T.ADVICE, (r"\bshould (?:i|we)\b|\bgood (?:time|idea|moment)\b|\bwould you (?:buy|sell|close|hold)\b"
                     r"|\b(?:do you|what do you) (?:think|recommend|suggest|reckon)\b|\badvi[cs]e\b|\bworth (?:buy|it)\b"
                     r"|\bis (?:S\d+ )?(?:it )?a (?:buy|sell)\b|\brecommend")),
-        (_T.CHANGES, r"\bchanged?\b|\bhappen(?:ed|ing)?\b|\b(?:anything|what is|any) (?:new|news)\b|\bdid i miss\b"),
+        (_T.CHANGES, (r"\bchange[ds]\b|\bupdates\b|\bhappen(?:ed|ing)?\b"
+                     r"|\b(?:anything|what is|any) (?:new|news)\b|\bdid i miss\b")),
         (_T.DECISIONS, r"\bdecide\b|\bagent (?:think|up to|trade)\b|\bproposals?\b"),
         (_T.ACTIVITY, (r"\b(?:are|you) (?:you )?(?:doing|working on|up to)\b|\bwhat is agent doing\b"
                       r"|\bwhat is the agent doing\b")),
@@ -56,7 +57,7 @@ _TOPICS: Final[tuple[tuple[Topic, re.Pattern[str]], ...]] = tuple(
                     r"|on|off)\b")),
         (_T.OPEN_ORDERS, (r"\b(?:open|working|resting|pending|active|live|unfilled|outstanding|my|any) "
                          r"(?:S\d+ )?(?:buy |sell )?order\b|\border (?:\w+ )?(?:open|working|resting|pending|live)\b"
-                         r"|^(?:the )?order\b(?! size)")),
+                         r"|^(?:the )?order\b(?! size| N\d)")),
         (_T.FEES, r"\bfee\b"),
         (_T.LIMITS, r"\blimit\b"),
         (_T.SPREAD, r"\bspread\b"),

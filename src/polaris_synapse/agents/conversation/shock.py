@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 from typing import Final
 
 from polaris_synapse.agents.conversation.numbers import plain
-from polaris_synapse.agents.conversation.view import Holding, Said, Table, View
+from polaris_synapse.agents.conversation.view import Holding, Said, Table, View, count
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.orders import Order, OrderType, Side
@@ -51,9 +51,7 @@ async def answer_shock(view: View, symbol: str, change_percent: str) -> Said:
     )
     crossed = await _orders_crossed(view, moved, change_percent)
     if crossed:
-        text += (
-            f" {crossed} open order{'s' if crossed > 1 else ''} would be reached on the way; their effect is not in it."
-        )
+        text += f" {count(crossed, 'open order')} would be reached on the way; their effect is not in it."
     if unpriced:
         text += f" Held without a price, and not counted: {', '.join(unpriced)}."
     columns = ("asset", "held", "price now", f"value now, {code}", f"change, {code}")

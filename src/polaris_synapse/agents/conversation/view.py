@@ -51,6 +51,16 @@ class Holding(Struct, frozen=True):
     value_units: int | None
 
 
+def count(number: int, one: str) -> str:
+    """``1 fill``, ``2 fills``."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def sentence(text: str) -> str:
+    """The same with a capital at its beginning; names inside keep theirs."""
+    return text[:1].upper() + text[1:]
+
+
 class View:
     """Reads for one principal and, where one was named, one account."""
 

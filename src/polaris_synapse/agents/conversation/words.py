@@ -74,6 +74,7 @@ _SYNONYMS: Final[dict[str, str]] = {
 }
 #: Words of the grammar that stand for nothing else.
 _KNOWN: Final = frozenset({
+    "changed", "changes", "updates",
     "active", "allowed", "amount", "and", "anything", "asleep", "at", "bag", "best", "circuit", "confirm", "cost",
     "could", "current", "daily", "decline", "desk", "did", "does", "doing", "each", "evening", "ever", "every",
     "everything", "fill", "fok", "for", "friday", "give", "good", "gtc", "happen", "happened", "happening",

@@ -5,11 +5,7 @@ does what a level sums; what a whole life sums is kept in 128 bits. A column tha
 nearest number that does, which is out of every range as well, and the answer repeats the column as it was given.
 """
 
-from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.long cimport PyLong_CheckExact, PyLong_FromLongLong
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -75,13 +71,27 @@ cdef extern from *:
     """
     long long polaris_number(PyObject* number, int* overflow) except? -1
 
+# As in C: with references that the caller counts.
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject* thing)
+    void Py_INCREF(PyObject* thing)
+    bint PyLong_CheckExact(PyObject* thing)
+    PyObject* PyLong_FromLongLong(long long value) except NULL
+    PyObject* PyTuple_New(Py_ssize_t length) except NULL
+    PyObject* PyTuple_GET_ITEM(tuple row, Py_ssize_t index)
+    void PyTuple_SET_ITEM(PyObject* row, Py_ssize_t index, PyObject* thing)
+    list PyList_New(Py_ssize_t length)
+    void PyList_SET_ITEM(list row, Py_ssize_t index, PyObject* thing)
 
 cdef object _CALL_PRICE = call_price
-# Python keeps the integers up to here ready made.
+# Small integers, which most columns of an event are, are kept ready.
 cdef enum:
-    _CACHED_MAX = 256
+    _READY_COUNT = 1024
+
+cdef PyObject* _READY[_READY_COUNT]
+_ready = list(range(_READY_COUNT))
+for _index in range(_READY_COUNT):
+    _READY[_index] = <PyObject*>_ready[_index]
 cdef int64_t _LOW_BITS = (<int64_t>1 << 62) - 1
 
 
@@ -120,11 +130,11 @@ cdef int _read(tuple row, int64_t* columns) except -1:
 
     Raises ValueError for a row that is too short or, a SUBMIT row, too long.
     """
-    cdef Py_ssize_t count = PyTuple_GET_SIZE(row), column
+    cdef Py_ssize_t count = len(row), column
     cdef int overflow, any_overflow = 0
     cdef int64_t operation
     for column in range(min(count, COMMAND_WIDTH)):
-        columns[column] = polaris_number(<PyObject*>PyTuple_GET_ITEM(row, column), &overflow)
+        columns[column] = polaris_number(PyTuple_GET_ITEM(row, column), &overflow)
         if overflow:
             columns[column] = INT64_MAX if overflow > 0 else INT64_MIN
             any_overflow = 1
@@ -143,19 +153,20 @@ cdef int _read(tuple row, int64_t* columns) except -1:
     return any_overflow
 
 
-cdef inline object _number(int64_t value, const int64_t* columns, tuple command):
-    """A number of an event; where the command brought the same one, its very object, which is cheaper than another."""
-    cdef int column = 0
-    if value > _CACHED_MAX:
-        if value == columns[2]:
-            column = 2
-        elif value == columns[4]:
-            column = 4
-        elif value == columns[5]:
-            column = 5
-        if column and PyLong_CheckExact(<object>PyTuple_GET_ITEM(command, column)):
-            return <object>PyTuple_GET_ITEM(command, column)
-    return PyLong_FromLongLong(value)
+cdef inline PyObject* _number(int64_t value, const int64_t* columns, tuple command) except NULL:
+    """A number of an event, as a new reference: one that is kept ready, or the object that the command brought."""
+    cdef PyObject* number = NULL
+    if 0 <= value < _READY_COUNT:
+        number = _READY[value]
+    elif value == columns[2]:
+        number = PyTuple_GET_ITEM(command, 2)
+    elif value == columns[4]:
+        number = PyTuple_GET_ITEM(command, 4)
+    # Something that only behaves like an integer does not go into an event.
+    if number == NULL or not PyLong_CheckExact(number):
+        return PyLong_FromLongLong(value)
+    Py_INCREF(number)
+    return number
 
 
 cdef list _tuples(const Store* store, const int64_t* columns, tuple command):
@@ -164,15 +175,12 @@ cdef list _tuples(const Store* store, const int64_t* columns, tuple command):
     cdef list found = PyList_New(store.events_count)
     cdef Py_ssize_t index
     cdef int column
-    cdef tuple event
+    cdef PyObject* event
     for index in range(store.events_count):
         event = PyTuple_New(EVENT_WIDTH)
-        for column in range(EVENT_WIDTH):
-            number = _number(row[column], columns, command)
-            Py_INCREF(number)
-            PyTuple_SET_ITEM(event, column, number)
-        Py_INCREF(event)
         PyList_SET_ITEM(found, index, event)
+        for column in range(EVENT_WIDTH):
+            PyTuple_SET_ITEM(event, column, _number(row[column], columns, command))
         row += EVENT_WIDTH
     return found
 

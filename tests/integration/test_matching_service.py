@@ -19,6 +19,7 @@ from polaris_synapse.domain.messages import ListInstrument, SetInstrumentStatus,
 from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.core.books import BOOK_IN_USE
 from polaris_synapse.matching.service import MatchingService
 from polaris_synapse.matching.settings import MatchingSettings
 from polaris_synapse.testing.clock import ManualClock
@@ -174,7 +175,9 @@ async def test_the_service_logs_books_that_stop() -> None:
                     desk.clock.advance(1)
                     await anyio.wait_all_tasks_blocked()
                 tasks.cancel_scope.cancel()
-        assert [line["status"] for line in lines] == ["TRADING", "HALTED"]
+        assert [line["status"] for line in lines if "status" in line] == ["TRADING", "HALTED"]
+        # The log begins with which of the two books is in use, once.
+        assert [line["in_use"] for line in lines if "in_use" in line] == [lines[0]["in_use"]] == [BOOK_IN_USE]
 
 
 def test_settings_out_of_bounds_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ OUR_FOLDERS: Final = (
     ".ci", "benchmarks", "configs", "deployments", "docs", "examples", "scripts", "src", "tests", "web",
 )  # fmt: skip
 OUR_SUFFIXES: Final = frozenset(
-    {".css", ".html", ".md", ".py", ".pyx", ".sh", ".sql", ".toml", ".ts", ".tsx", ".yaml", ".yml"}
+    {".css", ".html", ".md", ".pxd", ".py", ".pyx", ".sh", ".sql", ".toml", ".ts", ".tsx", ".yaml", ".yml"}
 )
 NOT_OURS: Final = frozenset({"__pycache__", "node_modules", "dist", "build"})
 
@@ -68,6 +69,11 @@ def modules_under(*tops: Path) -> list[Path]:
         single = top.with_suffix(".py")
         found.extend([single] if single.is_file() else [])
     return found
+
+
+def compiled_sources() -> list[Path]:
+    """The Cython sources of the package."""
+    return sorted([*SOURCE.rglob("*.pyx"), *SOURCE.rglob("*.pxd")])
 
 
 def domain_modules() -> list[Path]:
@@ -119,6 +125,34 @@ def floats_in(tree: ast.Module) -> Iterator[ast.AST]:
             yield node
 
 
+def floats_in_cython(text: str) -> Iterator[int]:
+    """Lines of Cython with a float type, a float literal or a true division, outside of strings and comments."""
+    bare = re.sub(r'""".*?"""', lambda found: "\n" * found.group().count("\n"), text, flags=re.DOTALL)
+    for number, line in enumerate(bare.splitlines(), start=1):
+        code = re.sub(r'"[^"]*"', "", line).partition("#")[0]
+        # A lone slash before a bracket ends a function's positional parameters.
+        if re.search(r"\b(float|double)\b|\b\d+\.\d|\b\d+e-?\d|[^/]/(?![/)])", code):
+            yield number
+
+
+def cython_functions_in(text: str) -> Iterator[tuple[str, int]]:
+    """Every function of a Cython source, by its first line, and how many lines it has."""
+    lines = text.splitlines()
+    for start, line in enumerate(lines):
+        if not re.match(r" *(cdef|cpdef|def) .*\(", line) or " extern " in line:
+            continue
+        margin = len(line) - len(line.lstrip())
+        length = next(
+            (
+                count
+                for count, after in enumerate(lines[start + 1 :], start=1)
+                if after.strip() and len(after) - len(after.lstrip()) <= margin and not after.lstrip().startswith(")")
+            ),
+            len(lines) - start,
+        )
+        yield line.strip(), length
+
+
 def banned_calls_in(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
     """Calls that a pure part may not make, also under another name that an import gave them."""
     full_names: dict[str, str] = {}
@@ -158,6 +192,24 @@ def test_money_is_integers() -> None:
     """The domain and the cores of risk and matching hold no floating point, without exception."""
     modules = domain_modules() + modules_under(*(SOURCE / room / "core" for room in MONEY_ROOMS))
     found = [place(path, node) for path in modules for node in floats_in(parse(path))]
+    assert found == []
+
+
+def test_compiled_sources_keep_the_rules() -> None:
+    """Cython sources begin with a docstring, hold no floating point and keep a readable size."""
+    found = []
+    for path in compiled_sources():
+        text = path.read_text(encoding="utf-8")
+        if not text.startswith('"""'):
+            found.append(f"{place(path)} has no docstring")
+        found += [f"{place(path)}:{number} holds a float" for number in floats_in_cython(text)]
+        if len(text.splitlines()) > MODULE_LINES_MAX:
+            found.append(f"{place(path)} is too long")
+        found += [
+            f"{place(path)}: {head} is too long"
+            for head, lines in cython_functions_in(text)
+            if lines > FUNCTION_LINES_MAX
+        ]
     assert found == []
 
 
@@ -260,6 +312,22 @@ def test_shell_scripts_stop_at_the_first_error() -> None:
 def test_the_search_for_floats_finds_them(code: str, expected: int) -> None:
     """The lint sees literals, annotations, conversions and true divisions, and lets a refusal of floats pass."""
     assert len(list(floats_in(ast.parse(code)))) == expected
+
+
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        ("cdef double x", [1]),
+        ("x = 1\ny = 1.5", [2]),
+        ("y = a / b", [1]),
+        ("y = a // b  # a / b", []),
+        ("def f(self, x, /):", []),
+        ('"""1.5\n"""\ncdef int64_t x = 3', []),
+    ],
+)
+def test_the_search_for_floats_finds_them_in_cython(code: str, expected: list[int]) -> None:
+    """The lint sees types, literals and true divisions of Cython, and leaves text and parameter marks alone."""
+    assert list(floats_in_cython(code)) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ nearest number that does, which is out of every range as well, and the answer re
 from cpython.object cimport PyObject
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from polaris_synapse.matching.core.native cimport taking as codes
-from polaris_synapse.matching.core.native cimport commands as operations
+from polaris_synapse.matching.core.native cimport codes, commands
+from polaris_synapse.matching.core.native.checking cimport broken_invariant
 from polaris_synapse.matching.core.native.commands cimport is_command, run
-from polaris_synapse.matching.core.native.ladder cimport best_price, hold, ladder_join, price_of, queue_join, rest
+from polaris_synapse.matching.core.native.ladder cimport best_price, hold, queue_join, rest
+from polaris_synapse.matching.core.native.reading cimport ladder_ids, levels_of, order_row, queue_ids, queue_of, whole
 from polaris_synapse.matching.core.native.store cimport (
     ASKS,
     BIDS,
@@ -23,12 +24,10 @@ from polaris_synapse.matching.core.native.store cimport (
     FREE,
     LADDERS,
     RESTING,
-    STOPS_ABOVE,
     TRAILING,
     WAITING,
     Block,
     Extra,
-    Ladder,
     Level,
     Order,
     Store,
@@ -40,7 +39,8 @@ from polaris_synapse.matching.core.native.store cimport (
     take_order,
     wide,
 )
-from polaris_synapse.matching.core.native.taking cimport CANCELLED, arm, refresh
+from polaris_synapse.matching.core.native.taking cimport refresh
+from polaris_synapse.matching.core.native.triggers cimport arm
 
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import port
@@ -95,12 +95,6 @@ for _index in range(_READY_COUNT):
 cdef int64_t _LOW_BITS = (<int64_t>1 << 62) - 1
 
 
-cdef object _whole(wide number):
-    """A 128-bit number as Python's."""
-    cdef int64_t upper = <int64_t>(number >> 62), lower = <int64_t>(number & _LOW_BITS)
-    return (<object>upper << 62) + lower
-
-
 cdef wide _wide(object number) except? -1:
     """Python's number as a 128-bit one. Raises OverflowError where it is too great."""
     cdef int64_t upper = number >> 62, lower = number & _LOW_BITS
@@ -142,10 +136,10 @@ cdef int _read(tuple row, int64_t* columns) except -1:
         return any_overflow
     operation = columns[0] if count else -1
     if (
-        operation == operations.SUBMIT
+        operation == commands.SUBMIT
         or count < 2
-        or (operation == operations.CANCEL and count < 3)
-        or (operation == operations.AMEND and count < 7)
+        or (operation == commands.CANCEL and count < 3)
+        or (operation == commands.AMEND and count < 7)
     ):
         raise ValueError(f"{row!r} is no command of a book")
     for column in range(count, COMMAND_WIDTH):
@@ -238,9 +232,9 @@ cdef class FastBook:
         for index, event in enumerate(events):
             kind, order_id, side, price, quantity, open_lots, reason, extra = event
             last = index == len(events) - 1
-            if kind == CANCELLED and operation in (operations.CANCEL, operations.CANCEL_ALL):
+            if kind == codes.CANCELLED and operation in (commands.CANCEL, commands.CANCEL_ALL):
                 reason = row[1]
-            elif last and kind == codes.REJECTED and operation == operations.SUBMIT:
+            elif last and kind == codes.REJECTED and operation == commands.SUBMIT:
                 order_id, side, price, open_lots = row[2], row[1] & 1, row[4], row[5]
             elif last and kind == codes.CANCEL_REFUSED:
                 order_id = row[2]
@@ -371,31 +365,7 @@ cdef class FastBook:
 
     def levels(self, Py_ssize_t depth=0):
         """Bids and asks as ``(price, displayed lots)``, best first; ``depth`` 0 means all."""
-        return self._levels(BIDS, depth), self._levels(ASKS, depth)
-
-    cdef list _levels(self, int ladder, Py_ssize_t depth):
-        cdef list found = []
-        cdef uint32_t number
-        cdef Level* level
-        for number in self._level_numbers(ladder, depth):
-            level = &self.store.levels[number]
-            found.append((price_of(ladder, level.key), level.lots))
-        return found
-
-    cdef list _level_numbers(self, int ladder, Py_ssize_t depth):
-        """The levels of a ladder, best first, all of them where ``depth`` is 0."""
-        cdef list found = []
-        cdef Ladder* side = &self.store.ladders[ladder]
-        cdef uint32_t at = side.count, place
-        while at:
-            at -= 1
-            place = side.blocks[at].count
-            while place:
-                place -= 1
-                found.append(side.blocks[at].levels[place])
-                if depth and len(found) == depth:
-                    return found
-        return found
+        return levels_of(self.store, BIDS, depth), levels_of(self.store, ASKS, depth)
 
     def level_lots(self, int side, price):
         """Displayed lots at a price, 0 where there is no level."""
@@ -406,18 +376,7 @@ cdef class FastBook:
 
     def queue(self, int side, Py_ssize_t limit=0):
         """``(order_id, price, displayed lots)`` of a side in priority order, ``limit`` 0 for all."""
-        cdef list found = []
-        cdef uint32_t level, number
-        cdef Order* order
-        for level in self._level_numbers(side & 1, limit):
-            number = self.store.levels[level].queue.head
-            while number:
-                order = &self.store.orders[number]
-                found.append((order.order_id, order.price, order.shown_lots))
-                if len(found) == limit:
-                    return found
-                number = order.after
-        return found
+        return queue_of(self.store, side & 1, limit)
 
     def __len__(self):
         return self.store.by_id.count
@@ -443,19 +402,6 @@ cdef class FastBook:
         extra = self.store.orders[number].extra if number else 0
         return self.store.extras[extra].stop_price if extra else 0
 
-    cdef list _queue_ids(self, uint32_t number):
-        cdef list found = []
-        while number:
-            found.append(self.store.orders[number].order_id)
-            number = self.store.orders[number].after
-        return found
-
-    cdef list _ladder_ids(self, int ladder):
-        cdef list found = []
-        for level in self._level_numbers(ladder, 0):
-            found += self._queue_ids(self.store.levels[level].queue.head)
-        return found
-
     def dump(self):
         """The whole state."""
         cdef Store* store = self.store
@@ -467,16 +413,9 @@ cdef class FastBook:
             order = &store.orders[number]
             if order.place == FREE:
                 continue
-            extra = &store.extras[order.extra]
-            arrived.append((
-                store.standings[number].arrival,
-                (
-                    order.order_id, order.account, order.flags, order.price, order.open_lots, order.shown_lots,
-                    store.standings[number].quantity_lots, extra.stop_price, extra.trailing, extra.display_lots,
-                    extra.minimum_lots, extra.expire_ns,
-                ),
-            ))
+            arrived.append((store.standings[number].arrival, order_row(store, number)))
             if order.place == WAITING or order.place == TRAILING:
+                extra = &store.extras[order.extra]
                 armed.append((extra.armed, (order.order_id, extra.watermark)))
         return BookState(
             status=store.status,
@@ -484,24 +423,23 @@ cdef class FastBook:
             last_price=store.last_price,
             reference_price=store.reference_price,
             interruption_end_ns=store.interruption_end_ns,
-            entered_lots=_whole(store.entered_lots),
-            traded_lots=_whole(store.traded_lots),
-            removed_lots=_whole(store.removed_lots),
+            entered_lots=whole(store.entered_lots),
+            traded_lots=whole(store.traded_lots),
+            removed_lots=whole(store.removed_lots),
             orders=[row for _, row in sorted(arrived)],
-            bids=self._ladder_ids(BIDS),
-            asks=self._ladder_ids(ASKS),
+            bids=ladder_ids(store, BIDS),
+            asks=ladder_ids(store, ASKS),
             triggers=[row for _, row in sorted(armed)],
-            pending=self._queue_ids(store.fired.head),
+            pending=queue_ids(store, store.fired.head),
         )
 
     def load(self, state, /):
         """Replace the state. Raises ValueError for one that no book can be in, and leaves the book as it was."""
         cdef FastBook fresh = FastBook(self.settings)
         fresh._load(state)
-        try:
-            fresh.check()
-        except BookInvariantError as error:
-            raise ValueError(f"this is no state of a book: {error}") from error
+        broken = broken_invariant(fresh.store)
+        if broken:
+            raise ValueError(f"this is no state of a book: {broken}")
         self.store, fresh.store = fresh.store, self.store
 
     cdef int _load(self, object state) except -1:
@@ -592,88 +530,9 @@ cdef class FastBook:
 
     def check(self):
         """Raise BookInvariantError where an invariant does not hold."""
-        cdef Store* store = self.store
-        cdef uint32_t number
-        cdef int ladder
-        held, counted, places = 0, 0, {}
-        for ladder in range(LADDERS):
-            self._check_ladder(ladder, places)
-        for place, head in ((TRAILING, store.trailing.head), (FIRED, store.fired.head)):
-            number = head
-            while number:
-                places[number] = place
-                number = store.orders[number].after
-        waiting = sum(place in (WAITING, TRAILING) for place in places.values())
-        _require(waiting == store.waiting, "those that wait are counted")
-        _require(sum(place == FIRED for place in places.values()) == store.fired_count, "those that fired are counted")
-        for number in range(1, store.orders_used):
-            place = store.orders[number].place
-            _require(places.get(number, FREE) == place, "an order rests, waits, or has fired, and knows it")
-            if place != FREE:
-                counted += 1
-                held += store.orders[number].open_lots
-                _require(find_order(store, store.orders[number].order_id) == number, "an order is found by its id")
-                resting = place == RESTING
-                _require((store.orders[number].shown_lots > 0) == resting, "what rests shows lots, and nothing else")
-        _require(counted == store.by_id.count == len(places), "the orders are counted")
-        self._check_heap()
-        if store.status == codes.TRADING and store.ladders[BIDS].levels and store.ladders[ASKS].levels:
-            _require(self.best_bid() < self.best_ask(), "the book is not crossed while it trades")
-        entered = _whole(store.entered_lots)
-        gone = 2 * _whole(store.traded_lots) + _whole(store.removed_lots)
-        _require(entered == gone + held, f"lots in ({entered}) = traded, ended and held ({gone + held})")
-
-    cdef int _check_ladder(self, int ladder, dict places) except -1:
-        """Keys in order, levels found by them, and in each level its orders, counted and summed."""
-        cdef Store* store = self.store
-        cdef Level* level
-        cdef Order* order
-        cdef uint32_t number, level_number, before, live
-        cdef int64_t lots
-        numbers = self._level_numbers(ladder, 0)
-        keys = [store.levels[number].key for number in numbers]
-        _require(keys == sorted(set(keys), reverse=True), "the keys of a ladder are in order")
-        _require(len(keys) == store.ladders[ladder].levels, "the levels of a ladder are counted")
-        best = store.ladders[ladder].best_key
-        _require(best == (keys[0] if keys else INT64_MIN), "a ladder knows its best key")
-        for level_number in numbers:
-            level = &store.levels[level_number]
-            _require(find_level(store, ladder, level.key) == level_number, "a level is found by its key")
-            lots, live, before, number = 0, 0, 0, level.queue.head
-            while number:
-                order = &store.orders[number]
-                lots, live = lots + order.shown_lots, live + 1
-                _require(order.before == before and order.level == level_number, "a queue is linked both ways")
-                _require(number not in places, "an order is in one queue")
-                places[number] = RESTING if ladder <= ASKS else WAITING
-                _require(0 < order.open_lots and order.shown_lots <= order.open_lots, "lots shown and open")
-                _require(order.open_lots <= store.standings[number].quantity_lots, "lots open and in all")
-                if ladder <= ASKS:
-                    _require(order.flags & 1 == ladder, "an order stands on its side")
-                    _require(order.price == price_of(ladder, level.key), "an order stands at its price")
-                else:
-                    stop = store.extras[order.extra].stop_price
-                    _require(stop == price_of(ladder, level.key), "a stop waits at its price")
-                before, number = number, order.after
-            _require(live > 0 and live == level.live, "a level counts its orders, and has one")
-            _require(lots == level.lots, "a level sums what its orders show")
-            _require(before == level.queue.tail, "a queue ends where its level says")
-        return 0
-
-    cdef int _check_heap(self) except -1:
-        cdef Store* store = self.store
-        cdef uint32_t place, number
-        for place in range(1, store.heap_count + 1):
-            number = store.heap[place]
-            _require(store.extras[store.orders[number].extra].heap_place == place, "an expiry knows its place")
-            if place > 1:
-                above = store.extras[store.orders[store.heap[place // 2]].extra].expire_ns
-                _require(above <= store.extras[store.orders[number].extra].expire_ns, "the heap is one")
-
-
-def _require(holds, invariant):
-    if not holds:
-        raise BookInvariantError(f"broken: {invariant}")
+        broken = broken_invariant(self.store)
+        if broken:
+            raise BookInvariantError(f"broken: {broken}")
 
 
 #: The numbers that this module was compiled with, by their names in the port and among the reasons.
@@ -687,9 +546,9 @@ CODES = {
         "STATUS": codes.STATUS,
     },
     "Operation": {
-        "SUBMIT": operations.SUBMIT, "CANCEL": operations.CANCEL, "AMEND": operations.AMEND,
-        "CANCEL_ALL": operations.CANCEL_ALL, "SET_STATUS": operations.SET_STATUS,
-        "ADVANCE_TIME": operations.ADVANCE_TIME, "SET_REFERENCE": operations.SET_REFERENCE,
+        "SUBMIT": commands.SUBMIT, "CANCEL": commands.CANCEL, "AMEND": commands.AMEND,
+        "CANCEL_ALL": commands.CANCEL_ALL, "SET_STATUS": commands.SET_STATUS,
+        "ADVANCE_TIME": commands.ADVANCE_TIME, "SET_REFERENCE": commands.SET_REFERENCE,
     },
     "port": {
         "TRADING": codes.TRADING, "HALTED": codes.HALTED, "CANCEL_ONLY": codes.CANCEL_ONLY, "AUCTION": codes.AUCTION,

@@ -2,9 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
-from polaris_synapse.matching.core.native.ladder cimport forget, ladder_leave, price_of, reduce_order
-from polaris_synapse.matching.core.native.store cimport ASKS, BIDS, Block, Ladder, Order, Store, say
-from polaris_synapse.matching.core.native.taking cimport (
+from polaris_synapse.matching.core.native.codes cimport (
     AUCTION_TRADE,
     BOOK_SELF_TRADE_PREVENTED,
     STATUS,
@@ -13,12 +11,11 @@ from polaris_synapse.matching.core.native.taking cimport (
     STP_SHIFT,
     STP_TAKER,
     TRADING,
-    decrement_resting,
-    expire_resting,
-    note_seen,
-    refresh,
-    settle,
 )
+from polaris_synapse.matching.core.native.ladder cimport forget, ladder_leave, price_of, reduce_order
+from polaris_synapse.matching.core.native.store cimport ASKS, BIDS, Block, Ladder, Order, Store, say
+from polaris_synapse.matching.core.native.taking cimport decrement_resting, expire_resting, refresh, settle
+from polaris_synapse.matching.core.native.triggers cimport note_seen
 
 
 cdef inline dict open_lots_by_price(Store* store, int ladder):

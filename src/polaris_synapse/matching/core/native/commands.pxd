@@ -4,27 +4,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, qsort
 
 from polaris_synapse.matching.core.native.calling cimport change_status
-from polaris_synapse.matching.core.native.ladder cimport (
-    forget,
-    hold,
-    ladder_leave,
-    reduce_order,
-)
-from polaris_synapse.matching.core.native.store cimport (
-    FREE,
-    RESTING,
-    TAKING,
-    TRAILING,
-    WAITING,
-    Extra,
-    Order,
-    Store,
-    find_order,
-    say,
-    take_extra,
-    take_order,
-)
-from polaris_synapse.matching.core.native.taking cimport (
+from polaris_synapse.matching.core.native.codes cimport (
     ACCEPTED,
     AMEND_REFUSED,
     ARMED,
@@ -38,9 +18,9 @@ from polaris_synapse.matching.core.native.taking cimport (
     BOOK_PRICE_BAND,
     BOOK_TRIGGER_IMMEDIATE,
     BOOK_UNKNOWN_ORDER,
+    CANCELLED,
     CANCEL_ONLY,
     CANCEL_REFUSED,
-    CANCELLED,
     FORCE_SHIFT,
     GTC,
     HALTED,
@@ -52,8 +32,8 @@ from polaris_synapse.matching.core.native.taking cimport (
     POST_SHIFT,
     REDUCED,
     REJECTED,
-    REPLACE_INVALID,
     REPLACED,
+    REPLACE_INVALID,
     STOP_LIMIT,
     STP_DECREMENT,
     STP_SHIFT,
@@ -62,20 +42,27 @@ from polaris_synapse.matching.core.native.taking cimport (
     TRAILING_BPS,
     TRAILING_STOP,
     TYPE_SHIFT,
-    arm,
     column_max,
-    crosses,
-    end,
-    enter,
-    expire_resting,
-    fires_above,
-    is_triggered,
     price_max,
     quantity_max,
-    refresh,
-    settle,
-    stop_waiting,
 )
+from polaris_synapse.matching.core.native.ladder cimport forget, hold, ladder_leave, reduce_order
+from polaris_synapse.matching.core.native.store cimport (
+    FREE,
+    RESTING,
+    TAKING,
+    TRAILING,
+    WAITING,
+    Order,
+    Store,
+    find_order,
+    say,
+    take_extra,
+    take_order,
+)
+from polaris_synapse.matching.core.native.taking cimport crosses, end, enter, expire_resting, refresh, settle
+from polaris_synapse.matching.core.native.triggers cimport arm, fires_above, is_triggered, stop_waiting
+
 
 # port.Operation; book.pyx checks at import that they are the same.
 cdef enum:

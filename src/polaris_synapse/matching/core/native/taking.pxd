@@ -1,13 +1,51 @@
-"""How an order takes, as in the plain book's ``taking`` and ``triggers``; the names are the same ones."""
+"""How an order takes, as in the plain book's ``taking``; the names are the same ones."""
 
 from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t
 
+from polaris_synapse.matching.core.native.codes cimport (
+    AUCTION,
+    BOOK_COMMAND_LIMIT,
+    BOOK_FILL_OR_KILL_UNFILLABLE,
+    BOOK_IMMEDIATE_REMAINDER,
+    BOOK_MIN_QUANTITY_UNMET,
+    BOOK_NO_LIQUIDITY,
+    BOOK_POST_ONLY_WOULD_TAKE,
+    BOOK_PRICE_BAND,
+    BOOK_SELF_TRADE_PREVENTED,
+    DECREMENTED,
+    EXPIRED,
+    FOK,
+    FORCE_SHIFT,
+    LIMIT,
+    MARKET,
+    PARTS_PER_MILLION,
+    POST_REPRICE,
+    POST_SHIFT,
+    REFILLED,
+    REJECTED,
+    REPRICED,
+    RESTED,
+    RESTING_BITS,
+    STATUS,
+    STOP_LIMIT,
+    STP_BOTH,
+    STP_DECREMENT,
+    STP_MAKER,
+    STP_SHIFT,
+    STP_TAKER,
+    TAKE_PROFIT_LIMIT,
+    TRADE,
+    TRADING,
+    TRAILING_BPS,
+    TRIGGERED,
+    TYPE_SHIFT,
+    column_max,
+    price_max,
+    quantity_max,
+)
 from polaris_synapse.matching.core.native.ladder cimport (
     best_price,
-    close_level,
     forget,
-    key_of,
-    ladder_join,
     ladder_leave,
     price_of,
     queue_join,
@@ -18,101 +56,16 @@ from polaris_synapse.matching.core.native.ladder cimport (
 from polaris_synapse.matching.core.native.store cimport (
     ASKS,
     BIDS,
-    FIRED,
-    STOPS_ABOVE,
-    STOPS_BELOW,
     TAKING,
-    TRAILING,
-    WAITING,
     Block,
-    Extra,
     Ladder,
     Level,
     Order,
     Store,
-    grow,
     say,
     wide,
 )
-
-# port.EventKind, the codes of port, and domain.reasons.Reason; book.pyx checks at import that they are the same.
-cdef enum:
-    ACCEPTED = 1
-    RESTED = 2
-    TRADE = 3
-    AUCTION_TRADE = 4
-    REFILLED = 5
-    CANCELLED = 6
-    EXPIRED = 7
-    REJECTED = 8
-    ARMED = 9
-    TRIGGERED = 10
-    REPLACED = 11
-    REDUCED = 12
-    DECREMENTED = 13
-    REPRICED = 14
-    CANCEL_REFUSED = 15
-    AMEND_REFUSED = 16
-    STATUS = 17
-
-cdef enum:
-    TRADING = 0
-    HALTED = 1
-    CANCEL_ONLY = 2
-    AUCTION = 3
-    LIMIT = 0
-    MARKET = 1
-    STOP = 2
-    STOP_LIMIT = 3
-    TAKE_PROFIT = 4
-    TAKE_PROFIT_LIMIT = 5
-    TRAILING_STOP = 6
-    GTC = 0
-    FOK = 2
-    POST_REJECT = 1
-    POST_REPRICE = 2
-    STP_TAKER = 1
-    STP_MAKER = 2
-    STP_BOTH = 3
-    STP_DECREMENT = 4
-    TYPE_SHIFT = 1
-    FORCE_SHIFT = 4
-    POST_SHIFT = 6
-    STP_SHIFT = 8
-    TRAILING_BPS = 2048
-    RESTING_BITS = 62
-    BASIS_POINTS = 10000
-    PARTS_PER_MILLION = 1000000
-
-cdef enum:
-    ORDER_FIELDS_INVALID = 2038
-    REPLACE_INVALID = 2141
-    BOOK_POST_ONLY_WOULD_TAKE = 4000
-    BOOK_FILL_OR_KILL_UNFILLABLE = 4001
-    BOOK_NO_LIQUIDITY = 4002
-    BOOK_IMMEDIATE_REMAINDER = 4003
-    BOOK_SELF_TRADE_PREVENTED = 4004
-    BOOK_NOT_OPEN = 4005
-    BOOK_PRICE_BAND = 4006
-    BOOK_UNKNOWN_ORDER = 4007
-    BOOK_DUPLICATE_ORDER = 4008
-    BOOK_EXPIRED = 4009
-    BOOK_MIN_QUANTITY_UNMET = 4010
-    BOOK_TRIGGER_IMMEDIATE = 4011
-    BOOK_FULL = 4012
-    BOOK_COMMAND_LIMIT = 4014
-
-# port.PRICE_MAX, QUANTITY_MAX and COLUMN_MAX.
-cdef inline int64_t price_max() noexcept:
-    return <int64_t>1 << 40
-
-
-cdef inline int64_t quantity_max() noexcept:
-    return <int64_t>1 << 42
-
-
-cdef inline int64_t column_max() noexcept:
-    return <int64_t>1 << 62
+from polaris_synapse.matching.core.native.triggers cimport note_seen, observe
 
 
 cdef inline void refresh(Store* store) noexcept:
@@ -147,115 +100,6 @@ cdef inline int64_t slice_lots(Store* store, Order* order) noexcept:
     """What an order shows when it (again) joins a queue."""
     cdef int64_t display = store.extras[order.extra].display_lots if order.extra else 0
     return display if 0 < display < order.open_lots else order.open_lots
-
-
-cdef inline bint fires_above(int64_t flags) noexcept:
-    """Whether an order fires at or above its stop price; otherwise it fires at or below."""
-    cdef int64_t type_ = flags >> TYPE_SHIFT & 7
-    return (type_ == STOP or type_ == STOP_LIMIT or type_ == TRAILING_STOP) == (not flags & 1)
-
-
-cdef inline bint is_triggered(bint above, int64_t stop_price, int64_t last_price) noexcept:
-    """Whether a last price reaches a stop price; 0 as last price reaches nothing."""
-    if not last_price:
-        return False
-    return last_price >= stop_price if above else last_price <= stop_price
-
-
-cdef inline int64_t trailing_price(Store* store, Order* order) noexcept:
-    """Where a trailing stop fires now, 0 before it has seen a price."""
-    cdef Extra* extra = &store.extras[order.extra]
-    cdef int64_t offset = extra.trailing
-    if not extra.watermark:
-        return 0
-    if order.flags & TRAILING_BPS:
-        offset = max(extra.watermark * offset // BASIS_POINTS, 1)
-    return max(extra.watermark - offset, 1) if order.flags & 1 else extra.watermark + offset
-
-
-cdef inline int64_t arm(Store* store, uint32_t number, int64_t watermark) noexcept:
-    """Let an order wait for its trigger; where that is now (0: no market yet)."""
-    cdef Order* order = &store.orders[number]
-    cdef Extra* extra = &store.extras[order.extra]
-    cdef int ladder
-    store.waiting += 1
-    store.armings += 1
-    extra.armed = store.armings
-    if extra.trailing:
-        extra.watermark = watermark
-        order.place = TRAILING
-        queue_join(store, &store.trailing, number)
-        return trailing_price(store, order)
-    extra.watermark = 0
-    ladder = STOPS_ABOVE if fires_above(order.flags) else STOPS_BELOW
-    ladder_join(store, ladder, key_of(ladder, extra.stop_price), number, WAITING)
-    return extra.stop_price
-
-
-cdef inline void stop_waiting(Store* store, uint32_t number) noexcept:
-    """Out of the triggers, or of the queue of those that have fired."""
-    cdef Order* order = &store.orders[number]
-    if order.place == FIRED:
-        queue_leave(store, &store.fired, number)
-        store.fired_count -= 1
-        return
-    store.waiting -= 1
-    if order.place == TRAILING:
-        queue_leave(store, &store.trailing, number)
-    else:
-        ladder_leave(store, number)
-
-
-cdef inline void fire(Store* store, uint32_t number) noexcept:
-    store.waiting -= 1
-    store.orders[number].place = FIRED
-    queue_join(store, &store.fired, number)
-    store.fired_count += 1
-
-
-cdef inline void observe(Store* store, int64_t price) noexcept:
-    """A trade at ``price``: move the trailing stops, and let fire, in order, what it reaches."""
-    cdef int ladder
-    cdef int64_t reach
-    cdef uint32_t at, number, following
-    cdef Extra* extra
-    cdef Order* order
-    for ladder in range(STOPS_ABOVE, STOPS_BELOW + 1):
-        reach = key_of(ladder, price)
-        while store.ladders[ladder].levels and store.ladders[ladder].best_key >= reach:
-            at = store.ladders[ladder].best_level
-            number = store.levels[at].queue.head
-            while number:
-                following = store.orders[number].after
-                fire(store, number)
-                number = following
-            close_level(store, at)
-    number = store.trailing.head
-    while number:
-        order = &store.orders[number]
-        extra = &store.extras[order.extra]
-        following = order.after
-        # The old stop is tried first: one price cannot both pull a stop along and hit it.
-        if extra.watermark and is_triggered(fires_above(order.flags), trailing_price(store, order), price):
-            queue_leave(store, &store.trailing, number)
-            fire(store, number)
-        elif not extra.watermark:
-            extra.watermark = price
-        elif order.flags & 1:
-            extra.watermark = max(extra.watermark, price)
-        else:
-            extra.watermark = min(extra.watermark, price)
-        number = following
-
-
-cdef inline void note_seen(Store* store, int64_t price) noexcept:
-    """Keep a traded price for the triggers."""
-    if store.seen_count == store.seen_room:
-        if not grow(<void**>&store.seen, &store.seen_room, sizeof(int64_t), store.seen_count + 1):
-            store.failed = 1
-            return
-    store.seen[store.seen_count] = price
-    store.seen_count += 1
 
 
 cdef inline void end(Store* store, uint32_t number, int64_t lots, int64_t reason) noexcept:

@@ -24,6 +24,8 @@ _SETTING: Final = re.compile(r"([a-z_]+(?:\.[a-z_]+)+)(?::.*)?")
 _VARIABLE: Final = re.compile(rf"\b{ENVIRONMENT_PREFIX}[A-Z_]+\b")
 #: What the test suite and its scripts read; they are no settings of the desk.
 _VARIABLES_OF_TESTS: Final = frozenset({"POLARIS_TEST_DATA", "POLARIS_TEST_WORKERS"})
+#: What the build reads; the desk does not.
+_VARIABLES_OF_THE_BUILD: Final = frozenset({"POLARIS_PURE_PYTHON"})
 
 
 @lru_cache
@@ -118,7 +120,7 @@ def test_environment_variables_exist(document: Path) -> None:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in DeskSettings.model_fields}
     for variable in _VARIABLE.findall(documents.text_of(document)):
         first, _, rest = variable.partition("__")
-        assert first in known | _OTHER_VARIABLES | _VARIABLES_OF_TESTS, f"{document.name} names {variable}"
+        assert first in known | _OTHER_VARIABLES | _VARIABLES_OF_TESTS | _VARIABLES_OF_THE_BUILD, f"{document.name} names {variable}"
         if rest:
             section: Any = DeskSettings.model_fields[first.removeprefix(ENVIRONMENT_PREFIX).lower()].annotation
             assert rest.lower() in section.model_fields, f"{document.name} names {variable}"

@@ -139,7 +139,7 @@ prepare() {
         options+=(--all-extras)
     else
         # Inexact: packages that somebody added for development or an extra stay.
-        options+=(--no-dev --inexact)
+        options+=(--no-dev --inexact --extra llm --extra mcp)
     fi
     # The bars and the list of packages are for a person who waits.
     [[ -t 2 ]] || options+=(--quiet)

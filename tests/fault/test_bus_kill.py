@@ -58,8 +58,11 @@ def build(directory: Path) -> tuple[EmbeddedHost, StorageService]:
     clock, registry = SystemClock(), CollectorRegistry()
     settings = HostSettings(snapshot_interval_messages=25, tick_seconds=0.005)
     host = EmbeddedHost(SqliteJournal(directory), {"compliance": Numbered()}, clock, settings, registry)
+    # The recorder keeps up within a few notes, since a start may use no snapshot that the recorder is not past.
     urls = {f"{name}_url": f"sqlite:///{directory}/{name}.db" for name in ("orders", "compliance")}
-    return host, StorageService(host, StorageSettings(progress_seconds=0.01, **urls), clock, registry)  # type: ignore[arg-type]  # only URLs
+    return host, StorageService(
+        host, StorageSettings(progress_seconds=0.01, gather_seconds=0.001, **urls), clock, registry
+    )  # type: ignore[arg-type]  # only URLs
 
 
 def child(directory: str) -> None:

@@ -120,7 +120,9 @@ def test_environment_variables_exist(document: Path) -> None:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in DeskSettings.model_fields}
     for variable in _VARIABLE.findall(documents.text_of(document)):
         first, _, rest = variable.partition("__")
-        assert first in known | _OTHER_VARIABLES | _VARIABLES_OF_TESTS | _VARIABLES_OF_THE_BUILD, f"{document.name} names {variable}"
+        assert first in known | _OTHER_VARIABLES | _VARIABLES_OF_TESTS | _VARIABLES_OF_THE_BUILD, (
+            f"{document.name} names {variable}"
+        )
         if rest:
             section: Any = DeskSettings.model_fields[first.removeprefix(ENVIRONMENT_PREFIX).lower()].annotation
             assert rest.lower() in section.model_fields, f"{document.name} names {variable}"

@@ -41,6 +41,7 @@ class MatchingService:
         self._registry = registry
         self._authenticator = authenticator
         self._settings = settings
+        self._began_ns = clock.now_ns()
         registry.register(BookCollector(core))
 
     def readiness(self) -> Mapping[str, Callable[[], str | None]]:
@@ -72,10 +73,11 @@ class MatchingService:
 
     def _time_problem(self) -> str | None:
         """Without ticks orders would not end by time, nor interruptions."""
-        told = max((market.book.now_ns for market in self._core.markets.values()), default=None)
-        if told is None:
+        if not self._core.markets:
             return None
-        age_seconds = (self._clock.now_ns() - told) // _NS
+        told = max(market.book.now_ns for market in self._core.markets.values())
+        # A book that was just listed knows no time before the next tick: the wait for that began with this service.
+        age_seconds = (self._clock.now_ns() - max(told, self._began_ns)) // _NS
         if age_seconds <= self._settings.tick_age_seconds_max:
             return None
         return f"The books were last told the time {age_seconds} seconds ago."

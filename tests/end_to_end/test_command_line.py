@@ -231,6 +231,18 @@ def test_funds_move_once(desk: DeskProcess) -> None:
     assert "Moved -0.5 BTC" in shown(desk, "funds", "-a", "side", "--", "-0.5", "BTC")
 
 
+@pytest.mark.parametrize("algorithm", ["ED25519", "hmac_sha256"])
+def test_a_program_signs_with_either_algorithm(desk: DeskProcess, tmp_path: Path, algorithm: str) -> None:
+    """A key of either algorithm is made by a command and its signatures are taken at once, from its networks only."""
+    for network, exit_code in (("127.0.0.0/8", 0), ("10.0.0.0/8", 1)):
+        name = fresh_id("bot")
+        key_file = tmp_path / f"{name}.key.json"
+        shown(desk, "user", "key", name, "--algorithm", algorithm, "--address", network, "--out", str(key_file))
+        assert {row["name"]: row for row in as_json(desk, "user", "list")}[name]["algorithm"] == algorithm.upper()
+        done = run(desk, "orders", environment={"POLARIS_KEY_FILE": str(key_file)})
+        assert done.returncode == exit_code, done.stderr
+
+
 def test_users_and_keys(desk: DeskProcess, tmp_path: Path) -> None:
     """People and keys are added, listed and removed."""
     shown(desk, "user", "add", "eve", "--role", "viewer", "--accounts", "main", "--password-stdin", given=PASSWORD)
@@ -257,6 +269,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
     "nothing to cancel": (("cancel",), 2),
     "unknown option": (("orders", "--colour", "red"), 2),
     "unknown command": (("trade",), 2),
+    "unknown algorithm": (("user", "key", "x", "--algorithm", "ROT13", "--out", "x.json"), 2),
+    "no network": (("user", "key", "x", "--address", "home", "--out", "x.json"), 2),
     "unknown role": (("user", "add", "x", "--role", "KING", "--password-stdin"), 2),
     "unknown interval": (("candles", "BTCUSDT", "--interval", "2m"), 1),
     "unknown symbol": (("book", "XYZ"), 1),

@@ -19,6 +19,7 @@ from polaris_synapse.desk.place import default_data_directory
 if TYPE_CHECKING:
     from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
     from polaris_synapse.web.authentication import Role
+    from polaris_synapse.web.signing import Algorithm
 
 #: A desk looks once a second whether its users and keys were changed from outside.
 _DESK_LOOKS_SECONDS = 1.2
@@ -84,22 +85,37 @@ def remove(name: Annotated[str, typer.Argument(help="The user's name.")], data_d
     console().print(f"{name} may no longer log in.")
 
 
-@users_app.command(epilog="Example:  polaris user key my-bot --role TRADER --accounts main --out bot.key.json")
+@users_app.command(
+    epilog="Examples:  polaris user key my-bot --role TRADER --accounts main --out bot.key.json\n\n"
+    "           polaris user key old-bot --algorithm HMAC_SHA256 --address 10.1.0.0/16 --out old-bot.key.json"
+)
 def key(
     key_id: Annotated[str, typer.Argument(help="The key's name.")],
     out: Annotated[Path, typer.Option("--out", help="Where the private key goes; the file must not exist.")],
     role: RoleName = "TRADER",
     accounts: Accounts = "main",
     days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0: never.")] = 90,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            "--algorithm",
+            help="ED25519: the desk holds only the public half. HMAC_SHA256: for clients without Ed25519.",
+        ),
+    ] = "ED25519",
+    owner: Annotated[str, typer.Option("--owner", help="For role AGENT: the agent in whose name it speaks.")] = "",
+    addresses: Annotated[
+        list[str] | None, typer.Option("--address", help="A network it may be used from; may be repeated.")
+    ] = None,
     data_directory: Directory = None,
 ) -> None:
-    """Make an Ed25519 key for a program that signs its requests."""
+    """Make a key for a program that signs its requests, by Ed25519 or HMAC."""
     from polaris_synapse.bus.clock import SystemClock
     from polaris_synapse.order_gateway.credentials import ApiKey, CredentialError
     from polaris_synapse.web.signing import new_key, verifier_of, write_key_file
 
     now_ns = SystemClock().now_ns()
-    made = new_key(key_id)
+    networks = _networks(addresses or [])
+    made = new_key(key_id, _algorithm(algorithm))
     try:
         with _credentials(data_directory) as store:
             if store.key(key_id) is not None:
@@ -110,6 +126,8 @@ def key(
                 verifier=verifier_of(made),
                 role=_role(role),
                 accounts=_accounts(accounts),
+                owner=owner,
+                addresses=networks,
                 expires_time_ns=now_ns + days * 86_400 * 10**9 if days else 0,
                 created_time_ns=now_ns,
             )
@@ -148,6 +166,7 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
                 "name": user.name,
                 "role": user.role.value,
                 "accounts": user.accounts,
+                "algorithm": "",
                 "state": "disabled" if user.disabled else "",
             }
             for user in store.all_users()
@@ -157,6 +176,7 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
                 "name": entry.key_id,
                 "role": entry.role.value,
                 "accounts": entry.accounts,
+                "algorithm": entry.algorithm.value,
                 "state": "revoked" if entry.revoked else "",
             }
             for entry in store.all_keys()
@@ -166,8 +186,11 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
         return
     print_table(
         "Users and keys",
-        ["kind", "name", "role", "accounts", "state"],
-        ([row["kind"], row["name"], row["role"], ", ".join(row["accounts"]), row["state"]] for row in rows),
+        ["kind", "name", "role", "accounts", "algorithm", "state"],
+        (
+            [row["kind"], row["name"], row["role"], ", ".join(row["accounts"]), row["algorithm"], row["state"]]
+            for row in rows
+        ),
         empty="There are no users and no keys yet.",
     )
 
@@ -213,6 +236,24 @@ def _role(name: str) -> Role:
         return Role(name.upper())
     except ValueError:
         raise CommandError(f"{name} is no role; use one of: {', '.join(Role)}.", exit_code=2) from None
+
+
+def _algorithm(name: str) -> Algorithm:
+    from polaris_synapse.web.signing import Algorithm
+
+    try:
+        return Algorithm(name.upper())
+    except ValueError:
+        raise CommandError(f"{name} is no algorithm; use one of: {', '.join(Algorithm)}.", exit_code=2) from None
+
+
+def _networks(texts: list[str]) -> tuple[str, ...]:
+    import ipaddress
+
+    try:
+        return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts)
+    except ValueError as error:
+        raise CommandError(f"{error}; write a network such as 10.0.0.0/8.", exit_code=2) from None
 
 
 def _accounts(text: str) -> tuple[str, ...]:

@@ -83,16 +83,22 @@ class SqliteCredentials:
             return True
 
     def user(self, name: str, /) -> User | None:
-        """A user by name."""
-        return self._users.get(name)
+        """A user by name, also one whom another process added this moment."""
+        found = self._users.get(name)
+        if found is None and self.refresh():
+            found = self._users.get(name)
+        return found
 
     def all_users(self) -> list[User]:
         """All users, by name."""
         return sorted(self._users.values(), key=lambda user: user.name)
 
     def key(self, key_id: str, /) -> ApiKey | None:
-        """A key by id."""
-        return self._keys.get(key_id)
+        """A key by id, also one that another process added this moment."""
+        found = self._keys.get(key_id)
+        if found is None and self.refresh():
+            found = self._keys.get(key_id)
+        return found
 
     def all_keys(self) -> list[ApiKey]:
         """All keys, by id."""

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.order_gateway.fake_desk import JWT_SECRET, PASSWORD, QUICK_HASHER, buy, running_gateway, until
 
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway.credentials import CredentialError, User, why_not_bind
+from polaris_synapse.order_gateway.credentials import ApiKey, CredentialError, User, why_not_bind
 from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
 from polaris_synapse.order_gateway.nonces import ReplayCache
 from polaris_synapse.order_gateway.passwords import Passwords, hash_password
@@ -370,6 +370,24 @@ def test_the_store_keeps_what_it_was_given(tmp_path: Path) -> None:
     assert again.user("alice") == stored
     assert (again.token_revoked("t1"), again.token_revoked("t2")) == (False, True)
     again.close()
+
+
+def test_whom_another_process_added_is_known_at_once(tmp_path: Path) -> None:
+    """A desk that runs need not wait for its next look at the file to let a new user or key in."""
+    desk, command = SqliteCredentials(tmp_path / "auth.sqlite"), SqliteCredentials(tmp_path / "auth.sqlite")
+    desk.open(now_ns=1)
+    command.open(now_ns=1)
+    assert desk.user("alice") is None
+    assert desk.key("bot") is None
+    stored = command.put_user(User(name="alice", password_hash="h", role=Role.TRADER, accounts=("main",)))
+    assert desk.user("alice") == stored
+    key = ApiKey(
+        key_id="bot", algorithm=Algorithm.HMAC_SHA256, verifier=b"s" * 32, role=Role.TRADER, accounts=("main",)
+    )
+    command.put_key(key)
+    assert desk.key("bot") == key
+    desk.close()
+    command.close()
 
 
 def test_a_store_of_another_version_is_not_touched(tmp_path: Path) -> None:

@@ -59,10 +59,13 @@ def build(directory: Path) -> tuple[EmbeddedHost, StorageService]:
     settings = HostSettings(snapshot_interval_messages=25, tick_seconds=0.005)
     host = EmbeddedHost(SqliteJournal(directory), {"compliance": Numbered()}, clock, settings, registry)
     # The recorder keeps up within a few notes, since a start may use no snapshot that the recorder is not past.
-    urls = {f"{name}_url": f"sqlite:///{directory}/{name}.db" for name in ("orders", "compliance")}
-    return host, StorageService(
-        host, StorageSettings(progress_seconds=0.01, gather_seconds=0.001, **urls), clock, registry
-    )  # type: ignore[arg-type]  # only URLs
+    storage = StorageSettings(
+        orders_url=f"sqlite:///{directory}/orders.db",
+        compliance_url=f"sqlite:///{directory}/compliance.db",
+        progress_seconds=0.01,
+        gather_seconds=0.001,
+    )
+    return host, StorageService(host, storage, clock, registry)
 
 
 def child(directory: str) -> None:

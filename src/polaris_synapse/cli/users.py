@@ -86,8 +86,8 @@ def remove(name: Annotated[str, typer.Argument(help="The user's name.")], data_d
 
 
 @users_app.command(
-    epilog="Examples:  polaris user key my-bot --role TRADER --accounts main --out bot.key.json\n\n"
-    "           polaris user key old-bot --algorithm HMAC_SHA256 --address 10.1.0.0/16 --out old-bot.key.json"
+    epilog="Examples:  polaris user key my-bot --accounts main --out bot.key.json"
+    "  |  polaris user key old-bot --algorithm HMAC_SHA256 --address 10.1.0.0/16 --out old-bot.key.json"
 )
 def key(
     key_id: Annotated[str, typer.Argument(help="The key's name.")],

@@ -29,7 +29,7 @@ def main() -> int:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         for figure in report.figures:
-            sys.stdout.write(f"{figure.name:58} {figure.value:>12,} {figure.unit}\n")
+            sys.stdout.write(f"{figure.name:70} {figure.value:>12,} {figure.unit}\n")
         for violation in report.violations:
             sys.stdout.write(f"VIOLATION: {violation}\n")
     return 1 if report.violations else 0

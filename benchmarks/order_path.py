@@ -1,4 +1,4 @@
-"""How fast a real desk takes orders over REST and WebSocket, with its journal on a real disk.
+"""How fast a real desk takes orders over REST, WebSocket and order port, with its journal on a real disk.
 
     python benchmarks/order_path.py [--directory DIR] [--seconds 5] [--json]
 
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from polaris_synapse.testing.benchmark_output import print_figures, print_json, progress_line
-from polaris_synapse.testing.order_benchmark import OrderPlan, run_order_benchmark, sentences
+from polaris_synapse.testing.order_benchmark import KINDS, OrderPlan, run_order_benchmark, sentences
 
 
 def main() -> None:
@@ -21,10 +21,10 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=plan.directory, help="on the disk that a desk would use")
     parser.add_argument("--seconds", type=float, default=plan.seconds, help="time for each figure")
     parser.add_argument("--connections", type=int, default=plan.connections, help="connections, one account each")
-    parser.add_argument("--in-flight", type=int, default=plan.in_flight, help="orders on their way on each WebSocket")
+    parser.add_argument("--in-flight", type=int, default=plan.in_flight, help="orders on their way on each connection")
     parser.add_argument("--rate", type=int, action="append", help="open-loop orders a second; repeatable")
     parser.add_argument("--batch-orders", type=int, default=plan.batch_orders, help="orders in one REST batch")
-    parser.add_argument("--only", action="append", choices=("rest", "batch", "closed", "open"), help="repeatable")
+    parser.add_argument("--only", action="append", choices=KINDS, help="repeatable")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 

@@ -3,11 +3,16 @@
 #
 #   --quick    the tests alone, without linters and type checks
 #
+# As root it first installs the servers that the tests start on loopback (PostgreSQL, Redis, nginx, promtool) where they
+# are missing; scripts/lib/servers.sh says how to keep it from doing so.
+#
 # All steps run even when one fails; the exit code is 1 if any did. The tests run in two processes: give `-n 0` for
 # one process (a debugger needs that), or set POLARIS_TEST_WORKERS.
 set -euo pipefail
 # shellcheck source=scripts/lib/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/environment.sh"
+# shellcheck source=scripts/lib/servers.sh
+source "$POLARIS_ROOT/scripts/lib/servers.sh"
 
 failed=()
 
@@ -37,6 +42,7 @@ fi
 
 cd "$POLARIS_ROOT"
 prepare dev
+prepare_servers
 
 if ! $quick; then
     step "ruff check" .venv/bin/ruff check

@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from tests.real_servers import start_or_skip
+
+from polaris_synapse.testing.servers import kafka, postgres, redis
+from polaris_synapse.testing.servers.kafka import KafkaServer
+from polaris_synapse.testing.servers.postgres import PostgresServer
+from polaris_synapse.testing.servers.redis import RedisServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MARKET_DATA = "recorded market data (set POLARIS_TEST_DATA)"
@@ -58,6 +64,30 @@ def market_data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs {MARKET_DATA}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL that all tests share; each makes databases of its own in it."""
+    server = start_or_skip(postgres.find_or_start)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A single Redis that all tests share; each keeps to keys of its own."""
+    server = start_or_skip(redis.find_or_start)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaServer]:
+    """One Kafka broker that all tests share; each makes topics with a prefix of its own."""
+    server = start_or_skip(kafka.find_or_start)
+    yield server
+    server.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,7 @@ WRITTEN: Final = tuple(
         [
             *CHECKOUT.glob("*.md"),
             *(CHECKOUT / "docs").glob("*.md"),
+            *(CHECKOUT / "docs" / "how-to").glob("*.md"),
             *(CHECKOUT / "examples").glob("*.md"),
         ]
     )

@@ -90,8 +90,10 @@ class World:
         self.dawdler = socket.create_connection((desk.place.host, desk.place.ports["gateway"]), timeout=20)
         self.dawdler.sendall(b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n")
         self.trader = Person.added(desk, "trader", "TRADER", ["*"])
-        self.viewer = Person.added(desk, "viewer", "VIEWER", ["plain"])
-        self.agent = self.add_key("agent", role="AGENT", accounts=["bot", "bot-day", "botless"], owner="tester")
+        self.viewer = Person.added(desk, "viewer", "VIEWER", ["plain", "bot-hands"])
+        self.agent = self.add_key(
+            "agent", role="AGENT", accounts=["bot", "bot-day", "botless", "bot-hands"], owner="tester"
+        )
 
     def add_key(self, key_id: str, **fields: Any) -> SigningKey:
         """A fresh Ed25519 key that the desk knows."""
@@ -162,7 +164,7 @@ def refusing_config(folder: Path) -> Path:
     assets = [*development["assets"], {"code": "ADA", "decimals": 6}, {"code": "DOT", "decimals": 8}]
     mandate = {"agent": "tester", "symbols": ["ETHUSDT"], "order_value_max": "1000"}
     accounts = [
-        *(account(name) for name in (*PLAIN, "bot", "bot-day", "botless", "jarvis")),
+        *(account(name) for name in (*PLAIN, "bot", "bot-day", "botless", "bot-hands", "capped", "jarvis")),
         # Whoever is to lose holds nothing that the market might move.
         *(account(name, deposits={"USDT": "1000000"}) for name in TIGHT_LIMITS),
         account("ada", deposits={"ADA": "1000", "USDT": "1000"}),

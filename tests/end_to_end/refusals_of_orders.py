@@ -250,10 +250,6 @@ def mandate_daily_value(world: World) -> Said:
     return _agent_order(world, "bot-day", "ETHUSDT", "0.1")
 
 
-def mandate_requires_approval(world: World) -> Said:
-    return _agent_order(world, "bot", "ETHUSDT", "0.3")
-
-
 def mandate_missing(world: World) -> Said:
     return _agent_order(world, "botless", "ETHUSDT", "0.1")
 
@@ -458,7 +454,6 @@ SCENARIOS: Final[dict[Reason, Scenario]] = {
     Reason.MANDATE_SYMBOL: mandate_symbol,
     Reason.MANDATE_ORDER_VALUE: mandate_order_value,
     Reason.MANDATE_DAILY_VALUE: mandate_daily_value,
-    Reason.MANDATE_REQUIRES_APPROVAL: mandate_requires_approval,
     Reason.MANDATE_MISSING: mandate_missing,
     Reason.ORDER_NOT_OPEN: order_not_open,
     Reason.REPLACE_INVALID: replace_invalid,

@@ -31,6 +31,7 @@ from tests.end_to_end.support import (
 )
 
 from polaris_synapse.cli.main import main
+from polaris_synapse.desk.place import operator_key_file, place_file
 from polaris_synapse.testing.desk_process import DeskProcess
 
 AGENT = {"name": "jarvis", "account": "jarvis", "symbols": ["BTCUSDT", "ETHUSDT"], "interval_seconds": 5}
@@ -141,6 +142,26 @@ def test_command_of_its_own_process(desk: DeskProcess, arguments: tuple[str, ...
     assert done.stdout
 
 
+def test_audit_verify_reads_the_daily_files_too(desk: DeskProcess) -> None:
+    """The record in SQL and the files beside it are the same chain; a file that somebody edited is found."""
+    resting(desk)
+    found = as_json(desk, "audit", "verify")
+    assert (found["valid"], found["files_checked"]) == (True, True)
+    file = min((desk.directory / "audit").glob("audit-*.jsonl"))
+    before = file.read_bytes()
+    edited = before.replace(b'"actor":"', b'"actor":"not ', 1)
+    assert edited != before
+    file.write_bytes(edited)
+    try:
+        done = polaris(desk, "audit", "verify")
+    finally:
+        # What was written meanwhile is kept.
+        grown = file.read_bytes()
+        file.write_bytes(before + grown[len(edited) :])
+    assert done.returncode == 1
+    assert "in the daily files" in done.stdout
+
+
 def test_status_says_what_is_stopped(desk: DeskProcess) -> None:
     """Status shows a tripped breaker and a raised kill switch, not only that all services are ready."""
     desk.json("risk", "POST", "/circuit-breaker/activate", {"scope": "symbol:ETHUSDT", "note": "a wild market"})
@@ -152,6 +173,26 @@ def test_status_says_what_is_stopped(desk: DeskProcess) -> None:
     finally:
         desk.json("risk", "POST", "/circuit-breaker/reset", {"scope": "symbol:ETHUSDT"})
         desk.json("risk", "POST", "/kill-switch", {"level": 0, "account": "side"})
+
+
+def test_status_ends_with_1_while_a_service_is_not_ready(desk: DeskProcess, tmp_path: Path) -> None:
+    """A script can wait for a desk: one service that does not answer is enough for exit code 1, none at all for 3."""
+    place = json.loads(place_file(desk.directory).read_bytes())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for silent, code in ((["matching"], 1), (list(place["ports"]), 3)):
+        ports = place["ports"] | dict.fromkeys(silent, 1)
+        place_file(elsewhere).write_text(json.dumps(place | {"ports": ports}), encoding="utf-8")
+        environment = desk.environment | {
+            "POLARIS_DATA_DIRECTORY": str(elsewhere),
+            "POLARIS_KEY_FILE": str(operator_key_file(desk.directory)),
+        }
+        for arguments in (["status"], ["status", "--json"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "polaris_synapse.cli.main", *arguments],
+                env=environment, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == code, done.stdout + done.stderr
 
 
 def test_order_cancel_and_replace(desk: DeskProcess) -> None:
@@ -231,6 +272,25 @@ def test_funds_move_once(desk: DeskProcess) -> None:
     assert "Moved -0.5 BTC" in shown(desk, "funds", "-a", "side", "--", "-0.5", "BTC")
 
 
+def test_limits_are_shown_and_changed(desk: DeskProcess) -> None:
+    """A limit is set in the valuation asset's own digits, and the others stay as they were."""
+    before = as_json(desk, "limits", "show", "-a", "side")["limits"]
+    after = as_json(desk, "limits", "set", "order_value_max=1234.5", "open_orders_max=20", "-a", "side")
+    units = 12345 * 10 ** (after["valuation_decimals"] - 1)
+    assert after["limits"] == before | {"order_value_units_max": units, "open_orders_max": 20}
+    assert "1,234.50 USDT" in shown(desk, "limits", "show", "-a", "side")
+    shown(
+        desk,
+        "limits",
+        "set",
+        f"order_value_max={before['order_value_units_max'] // 10 ** after['valuation_decimals']}",
+        f"open_orders_max={before['open_orders_max']}",
+        "-a",
+        "side",
+    )
+    assert as_json(desk, "limits", "show", "-a", "side")["limits"] == before
+
+
 @pytest.mark.parametrize("algorithm", ["ED25519", "hmac_sha256"])
 def test_a_program_signs_with_either_algorithm(desk: DeskProcess, tmp_path: Path, algorithm: str) -> None:
     """A key of either algorithm is made by a command and its signatures are taken at once, from its networks only."""
@@ -269,6 +329,9 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
     "nothing to cancel": (("cancel",), 2),
     "unknown option": (("orders", "--colour", "red"), 2),
     "unknown command": (("trade",), 2),
+    "unknown limit": (("limits", "set", "patience_max=5"), 2),
+    "limit without a value": (("limits", "set", "open_orders_max=many"), 2),
+    "limits of nobody": (("limits", "show", "-a", "nobody"), 1),
     "unknown algorithm": (("user", "key", "x", "--algorithm", "ROT13", "--out", "x.json"), 2),
     "no network": (("user", "key", "x", "--address", "home", "--out", "x.json"), 2),
     "unknown role": (("user", "add", "x", "--role", "KING", "--password-stdin"), 2),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.end_to_end import refusals_of_orders, refusals_of_requests
+from tests.end_to_end import refusals_of_authority, refusals_of_orders, refusals_of_requests
 from tests.end_to_end.refusal_world import Said, World, check, refusing_config, said_in
 from tests.end_to_end.support import WIDE_LIMITS, Person, Stream, account, write_config
 
@@ -16,7 +16,7 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.testing.desk_process import DeskProcess
 
 #: Which scenario provokes which reason, on the one desk of this file.
-SCENARIOS: Final = refusals_of_requests.SCENARIOS | refusals_of_orders.SCENARIOS
+SCENARIOS: Final = refusals_of_requests.SCENARIOS | refusals_of_orders.SCENARIOS | refusals_of_authority.SCENARIOS
 #: The same for reasons that take a desk of their own, and the test below that provokes them.
 ON_DESKS_OF_THEIR_OWN: Final = {
     Reason.OVERLOADED: "test_small_queue_says_that_it_is_full",
@@ -54,7 +54,6 @@ NOT_REACHABLE_HERE: Final[dict[Reason, str]] = {
     Reason.INTERNAL_ERROR: "needs a bug",
     Reason.NOT_READY: "the ports open when everything is ready",
     Reason.CANCELLED_BY_WATCHDOG: "needs a desk that died for good and a watchdog: the fault tests have both",
-    Reason.CANCELLED_BY_BREAKER: "the breaker blocks new orders and leaves open ones alone",
 }
 
 

@@ -12,9 +12,13 @@ import msgspec
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.testing.faults.damage import run_damage
 from polaris_synapse.testing.faults.hostile import run_hostile
+from polaris_synapse.testing.faults.kill_switch import run_kill_switch
 from polaris_synapse.testing.faults.kills import run_kills
+from polaris_synapse.testing.faults.openapi import run_openapi
 from polaris_synapse.testing.faults.recovery import run_recovery
+from polaris_synapse.testing.faults.runaway import run_runaway
 from polaris_synapse.testing.faults.sends import Instant, run_sends
+from polaris_synapse.testing.faults.slow_readers import READERS, run_slow_readers
 
 GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
@@ -68,6 +72,40 @@ def test_recovery_comes_to_the_same_state_from_the_journal_and_from_a_snapshot(t
     assert report.from_the_first_message.messages == report.journal_messages > 5_000
     assert (report.from_a_snapshot.messages, report.from_a_snapshot.started_from) == (0, report.journal_messages)
     assert report.from_a_snapshot.open_orders > 100
+
+
+def test_no_order_is_accepted_after_the_kill_switch_at_full_load(tmp_path: Path) -> None:
+    """Pulled twice under load: the journal has no order after it, and the venue itself has nothing open."""
+    report = run_kill_switch(tmp_path, presses=2)
+    assert report.violations == []
+    assert report.answered > 100
+    assert report.refusals["refused"] > 0
+
+
+def test_an_account_that_runs_away_is_stopped_at_its_limit(tmp_path: Path) -> None:
+    """Two thousand equal orders at once: the limit holds to the order, cancels pass, only an officer lets go."""
+    report = run_runaway(tmp_path, rounds=1)
+    assert report.violations == []
+    assert report.accepted == (20,)
+    assert set(report.refusals) == {"REPEATED_ORDER_THROTTLE"}
+
+
+def test_clients_that_read_nothing_are_dropped_with_a_reason(tmp_path: Path) -> None:
+    """Every stuck client is closed as a slow consumer while orders go on; how fast is for the long run to measure."""
+    report = run_slow_readers(tmp_path, rounds=1)
+    figures = {figure.name: figure.value for figure in report.figures}
+    assert not [found for found in report.violations if "still there" in found]
+    assert figures["refused"] == 0
+    assert figures[f"order to answer with {READERS} stuck clients, p50 of the middle spell"] > 0
+
+
+def test_every_service_answers_as_its_document_says(tmp_path: Path) -> None:
+    """A right and a wrong request of every operation of every service: documented statuses and bodies, no 5xx."""
+    report = run_openapi(tmp_path, examples=1, seed=random.randrange(2**32))
+    assert report.violations == [], f"seed {report.seed}"
+    assert report.alive
+    assert len(report.operations) == 7
+    assert all(count > 5 for count in report.operations.values())
 
 
 def test_the_command_reports_in_json_and_by_its_exit_code(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Sequence
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from polaris_synapse.domain.messages import Message, OrderReport, RemoveOrder, V
 from polaris_synapse.domain.orders import OrderEvent, OrderState, next_state
 from polaris_synapse.execution.core import ExecutionCore, fills
 from polaris_synapse.execution.core.statuses import VenueStatuses
+from polaris_synapse.execution.dispatch import Dispatch
 from polaris_synapse.execution.service import ExecutionService
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.risk.core import RiskCore, answers, check_limits, ledger, orders, reports
@@ -48,11 +50,13 @@ def stormy(seed: int) -> World:
     return World(seed, faults=replace(STORM))
 
 
-def found(*, seeds: int = 40, steps: int = 50, until: Container[str] = ()) -> set[str]:
+def found(
+    *, seeds: int = 40, steps: int = 50, until: Container[str] = (), make: Callable[[int], World] = stormy
+) -> set[str]:
     """The checkers that storms break, until one of ``until`` is among them."""
     checkers: set[str] = set()
     for seed in range(seeds):
-        outcome = run_seed(seed, steps, make=stormy)
+        outcome = run_seed(seed, steps, make=make)
         if outcome.checker:
             assert outcome.trace
             assert outcome.detail
@@ -208,9 +212,10 @@ def commit_without_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @planted("kill_switch")
 def waiting_order_leaves_after_the_kill_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits in a lane is sent although its cancel is behind it."""
-    monkeypatch.setattr(ExecutionService, "_held_back", lambda *_: None)
-    monkeypatch.setattr("polaris_synapse.testing.simulation.link.lane_of", lambda *_: 0)
+    """What waits for its turn is sent although its cancel is behind it, and the kill switch is on."""
+    one_at_a_time = Dispatch(at_once=1, cancels_at_once=1, waiting_max=1_000)
+    monkeypatch.setattr(ExecutionService, "held_back", lambda *_: None)
+    monkeypatch.setattr(ExecutionService, "new_dispatch", lambda _: deepcopy(one_at_a_time))
 
 
 @planted("converges")

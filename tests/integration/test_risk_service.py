@@ -267,6 +267,13 @@ async def test_limits_are_read_and_set() -> None:
         status, body = await desk.ask("PUT", "/limits/alice", body={"order_value_units_max": 5})
         assert (status, body["limits"]["order_value_units_max"]) == (200, 5)
         assert desk.core.limits_of("alice") == RiskLimits(order_value_units_max=5)
+        status, body = await desk.ask("PATCH", "/limits/alice", body={"open_orders_max": 7})
+        assert (status, desk.core.limits_of("alice")) == (200, RiskLimits(order_value_units_max=5, open_orders_max=7))
+        assert (body["valuation_asset"], body["valuation_decimals"]) == ("USDT", 8)
+        assert (await desk.ask("PATCH", "/limits/alice", body={"open_orders": 7}))[0] == 400
+        assert (await desk.ask("PATCH", "/limits/alice", body={"open_orders_max": None}))[0] == 400
+        assert (await desk.ask("PATCH", "/limits/alice", person="tom", body={}))[0] == 403
+        assert (await desk.ask("PATCH", "/limits/nobody", body={}))[0] == 404
         assert (await desk.ask("PUT", "/limits/alice", person="tom", body={}))[0] == 403
         assert (await desk.ask("GET", "/limits/alice", person="vera"))[0] == 403
         assert (await desk.ask("GET", "/limits/nobody"))[0] == 404

@@ -13,6 +13,7 @@ SETTINGS = {
     "plain": BookSettings(),
     "small": BookSettings(orders_max=12, command_events_max=6),
     "guarded": BookSettings(price_band_ppm=80_000, interruption_ppm=30_000, interruption_ns=7),
+    "stepwise": BookSettings(stepwise=True),
 }
 
 
@@ -69,6 +70,8 @@ def command_rows(seed: int, count: int) -> list[CommandRow]:
         elif chance < 0.96:
             now += draw.randint(0, 5)
             rows.append((5, now))
+        elif chance < 0.965:
+            rows.extend([(7, 0)] * draw.randint(1, 4))
         elif chance < 0.97:
             rows.append((3, 8001, 0, draw.randrange(5), 0, 0, draw.randrange(3)))
         elif chance < 0.98:

@@ -82,9 +82,10 @@ class NaiveBook:
         self.events = []
         self.settle()
         earlier, self.events = self.events, []
-        [self.submit, self.cancel, self.amend, self.cancel_all, self.set_status, self.advance, self.set_reference][
-            row[0]
-        ](row)
+        [
+            self.submit, self.cancel, self.amend, self.cancel_all, self.set_status, self.advance, self.set_reference,
+            self.step,
+        ][row[0]](row)  # fmt: skip
         return earlier + self.events
 
     # -- helpers
@@ -409,17 +410,29 @@ class NaiveBook:
             self.seen = []
             if not self.pending or self.status != TRADING or len(self.events) >= self.settings.command_events_max:
                 return
-            order = self.pending.pop(0)
-            low, high = self.band()
-            self.say(E.TRIGGERED, order, order.stop, 0, order.open)
-            order.type = LIMIT if order.type in (STOP_LIMIT, TAKE_PROFIT_LIMIT) else MARKET
-            order.in_bps = False
-            if order.price and not low <= order.price <= high:
-                self.removed += order.open
-                self.say(E.REJECTED, order, order.price, 0, order.open, R.BOOK_PRICE_BAND)
-                self.drop(order)
-            else:
-                self.enter(order, 0, None)
+            if self.settings.stepwise:
+                return
+            self.fire_next()
+
+    def fire_next(self) -> None:
+        """The triggered order whose turn it is."""
+        order = self.pending.pop(0)
+        low, high = self.band()
+        self.say(E.TRIGGERED, order, order.stop, 0, order.open)
+        order.type = LIMIT if order.type in (STOP_LIMIT, TAKE_PROFIT_LIMIT) else MARKET
+        order.in_bps = False
+        if order.price and not low <= order.price <= high:
+            self.removed += order.open
+            self.say(E.REJECTED, order, order.price, 0, order.open, R.BOOK_PRICE_BAND)
+            self.drop(order)
+        else:
+            self.enter(order, 0, None)
+
+    def step(self, row: CommandRow) -> None:
+        """One turn."""
+        if self.pending and self.status == TRADING:
+            self.fire_next()
+        self.settle()
 
     # -- the other commands
 

@@ -87,3 +87,49 @@ def test_replay_and_snapshot_give_the_same_state(seed: int) -> None:
     for _ in range(STEPS):
         live(desk, rng)
     desk.crash()
+
+
+@settings(max_examples=100)
+@given(
+    arrives_after=st.integers(0, 12),
+    crashes_at=st.sets(st.integers(0, 12), max_size=3),
+    jumps=st.dictionaries(st.integers(0, 12), st.integers(1, 30 * 86_400), max_size=4),
+)
+def test_no_jump_of_the_clock_proves_an_order_absent(
+    arrives_after: int, crashes_at: set[int], jumps: dict[int, int]
+) -> None:
+    """An order that is slow on its way is never taken for absent, by however many days the clock is set forwards."""
+    desk = Miniature()
+    client_id = desk.place()
+    on_its_way = desk.commands.popleft()
+    assert isinstance(on_its_way, VenueSubmit)
+    for tick in range(13):
+        if tick == arrives_after:
+            desk.venue.submit_now(on_its_way)
+        if tick in crashes_at:
+            desk.crash()
+        desk.clock.advance(jumps.get(tick, 0))
+        desk.tick()
+        assert tick >= arrives_after or desk.state() in (OrderState.APPROVED, OrderState.UNKNOWN)
+    heal(desk)
+    assert desk.venue.submits[client_id] == 1
+    assert desk.state() is OrderState.WORKING
+    assert not desk.open_breaks()
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_balances_are_compared_through_any_life_without_a_false_alarm(seed: int) -> None:
+    """Whatever is lost, late or in doubt, an honest venue's balances open nothing, and a moved one is found after."""
+    rng = random.Random(seed)
+    desk = Miniature()
+    for _ in range(40):
+        live(desk, rng)
+        if rng.random() < 0.3:
+            desk.feed_balances()
+    heal(desk)
+    desk.compare_balances(8)
+    assert not desk.open_breaks(), [found.detail for found in desk.open_breaks()]
+    desk.venue.deposits["BTC"] += 1
+    desk.compare_balances(8)
+    assert [found.symbol for found in desk.open_breaks()] == ["BTC"]

@@ -23,7 +23,9 @@ _DOCUMENTS: Final = pytest.mark.parametrize(
 _SETTING: Final = re.compile(r"([a-z_]+(?:\.[a-z_]+)+)(?::.*)?")
 _VARIABLE: Final = re.compile(rf"\b{ENVIRONMENT_PREFIX}[A-Z_]+\b")
 #: What the test suite and its scripts read; they are no settings of the desk.
-_VARIABLES_OF_TESTS: Final = frozenset({"POLARIS_TEST_DATA", "POLARIS_TEST_WORKERS"})
+_VARIABLES_OF_TESTS: Final = frozenset(
+    {"POLARIS_TEST_DATA", "POLARIS_TEST_WORKERS", "POLARIS_TEST_POSTGRES", "POLARIS_TEST_REDIS", "POLARIS_TEST_INSTALL"}
+)
 #: What the build reads; the desk does not.
 _VARIABLES_OF_THE_BUILD: Final = frozenset({"POLARIS_PURE_PYTHON"})
 
@@ -125,4 +127,6 @@ def test_environment_variables_exist(document: Path) -> None:
         )
         if rest:
             section: Any = DeskSettings.model_fields[first.removeprefix(ENVIRONMENT_PREFIX).lower()].annotation
-            assert rest.lower() in section.model_fields, f"{document.name} names {variable}"
+            for name in rest.lower().split("__"):
+                assert name in section.model_fields, f"{document.name} names {variable}"
+                section = section.model_fields[name].annotation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -48,3 +49,31 @@ def test_the_search_finds_bounds() -> None:
     names = {name for name, _ in bounds()}
     assert {"bus.queue_messages_max", "order_gateway.connection_backlog_messages_max"} <= names
     assert len(names) > 50
+
+
+def files_with_queues() -> set[str]:
+    """Every module that makes a queue, outside of the twins and tools for tests."""
+    made = re.compile(r"\b(?:deque|\w*Queue)(?:\[[^=\n]*\])?\(|create_memory_object_stream")
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if made.search(path.read_text(encoding="utf-8")) and path.relative_to(PACKAGE).parts[0] != "testing"
+    }
+
+
+def test_every_queue_is_on_the_page() -> None:
+    """What could grow without anybody noticing is named with its bound, and nothing that is gone still is."""
+    section = PAGE.read_text(encoding="utf-8").split("## Every queue", 1)[1].split("\n## ", 1)[0]
+    assert files_with_queues() == set(re.findall(r"^\| `([a-z_/.]+)` \|", section, re.MULTILINE))
+
+
+def test_no_stream_is_unbounded() -> None:
+    """A memory stream or a queue of asyncio is made with a number, never with infinity or nothing."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            if "create_memory_object_stream" in name or name in {"asyncio.Queue", "queue.Queue"}:
+                assert node.args, f"{path}:{node.lineno}"
+                assert "inf" not in ast.unparse(node.args[0]), f"{path}:{node.lineno}"

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from polaris_synapse.agents.explain import Explanation, explain
+from polaris_synapse.agents.models.factory import ModelRoom
+from polaris_synapse.agents.replaying import Replay, replay
 from polaris_synapse.agents.roster import Roster
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus
 from polaris_synapse.domain.messages import AgentControl, AgentSettings, AgentStanding, AnalyseNow, DecisionRecorded
-from polaris_synapse.domain.messages.agents import Fact, SignalRecord
+from polaris_synapse.domain.messages.agents import Fact, SignalRecord, Vote, VoterRecord
 from polaris_synapse.domain.orders import OrderRequest
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.storage.port import ROWS_MAX, ReadModels, ReadModelsLagError
@@ -29,6 +31,7 @@ from polaris_synapse.web.service import service_app
 
 _TAG_DECISIONS: Final = "Decisions"
 _TAG_AGENTS: Final = "Agents"
+_NS_A_DAY: Final = 86_400 * 1_000_000_000
 
 
 class DecisionsQuery(Struct, frozen=True, kw_only=True):
@@ -65,6 +68,12 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
     order_id: int
     order_state: str
     score_ppm: int | None
+    votes: tuple[Vote, ...]
+    lesson: str
+    case_digest: str
+    call_digests: tuple[str, ...]
+    cost_micro_usd: int
+    not_evidence: str
 
 
 class DecisionsBody(Struct, frozen=True, kw_only=True):
@@ -95,6 +104,8 @@ class AgentBody(Struct, frozen=True, kw_only=True):
     unscored: int
     day_value_units: int
     signals: tuple[SignalRecord, ...]
+    voters: tuple[VoterRecord, ...]
+    evidence_refused: int
     time_ns: int
 
 
@@ -118,15 +129,40 @@ class AnalysedBody(Struct, frozen=True, kw_only=True):
     decision_id: str
 
 
+class SpentBody(Struct, frozen=True, kw_only=True):
+    """What one purpose took today (UTC), reservations of running calls included."""
+
+    purpose: str
+    tokens: int
+    milliseconds: int
+    micro_usd: int
+
+
+class ModelsBody(Struct, frozen=True, kw_only=True):
+    """The language models in the order in which they are asked, and what they took today."""
+
+    models: tuple[str, ...]
+    day_micro_usd_max: int
+    purposes: tuple[SpentBody, ...]
+
+
 class _Endpoints:
     def __init__(
-        self, *, bus: Bus, read_models: ReadModels, roster: Roster, authenticator: Authenticator, clock: Clock
+        self,
+        *,
+        bus: Bus,
+        read_models: ReadModels,
+        roster: Roster,
+        authenticator: Authenticator,
+        clock: Clock,
+        models: ModelRoom | None,
     ) -> None:
         self._bus = bus
         self._reads = read_models
         self._roster = roster
         self._authenticator = authenticator
         self._clock = clock
+        self._models = models
 
     def routes(self) -> list[ApiRoute]:
         """Every route, documented."""
@@ -138,6 +174,15 @@ class _Endpoints:
             api_route(
                 "GET", "/decisions/{decision_id}", self.decision, summary="Why an agent decided as it did.",
                 tag=_TAG_DECISIONS, response=WhyBody, reasons=(Reason.DECISION_NOT_FOUND, Reason.NOT_READY),
+            ),
+            api_route(
+                "GET", "/decisions/{decision_id}/replay", self.replay,
+                summary="Decide again from the stored inputs and compare.", tag=_TAG_DECISIONS, response=Replay,
+                reasons=(Reason.DECISION_NOT_FOUND, Reason.NOT_READY),
+            ),
+            api_route(
+                "GET", "/models", self.models, summary="Today's spending on language models.", tag=_TAG_AGENTS,
+                response=ModelsBody,
             ),
             api_route(
                 "GET", "/agents", self.agents, summary="The agents and their records.", tag=_TAG_AGENTS,
@@ -171,7 +216,13 @@ class _Endpoints:
         return json_response(DecisionsBody(decisions=[decision_body(decision) for decision in seen]))
 
     async def decision(self, request: Request) -> Response:
-        """One decision with its explanation. Somebody else's is not found, like one that does not exist."""
+        """One decision with its explanation."""
+        decision = await self._decision(request)
+        parts = explain(decision)
+        return json_response(WhyBody(decision=decision_body(decision), explanation=parts.text, parts=parts))
+
+    async def _decision(self, request: Request) -> DecisionRecorded:
+        """The decision that is asked for. Somebody else's is not found, like one that does not exist."""
         principal = await self._authenticator.authenticate(request)
         query_struct(request, _NoParameters)
         decision_id = request.path_params["decision_id"]
@@ -179,8 +230,38 @@ class _Endpoints:
         decision = await self._reads.decision(decision_id)
         if decision is None or not principal.may_use(decision.account):
             raise ApiError(Reason.DECISION_NOT_FOUND)
-        parts = explain(decision)
-        return json_response(WhyBody(decision=decision_body(decision), explanation=parts.text, parts=parts))
+        return decision
+
+    async def replay(self, request: Request) -> Response:
+        """One decision, made again."""
+        decision = await self._decision(request)
+        if self._models is None:
+            raise ApiError(Reason.NOT_READY, "This desk keeps no inputs of decisions.")
+        return json_response(await replay(decision, self._models.store))
+
+    async def models(self, request: Request) -> Response:
+        """What language models there are and what they took today."""
+        await self._authenticator.authenticate(request)
+        query_struct(request, _NoParameters)
+        if self._models is None:
+            return json_response(ModelsBody(models=(), day_micro_usd_max=0, purposes=()))
+        room = self._models
+        spent = await room.budget.spent_on(self._clock.now_ns() // _NS_A_DAY)
+        return json_response(
+            ModelsBody(
+                models=tuple(f"{provider.name}/{provider.model}" for provider in room.settings.providers),
+                day_micro_usd_max=room.settings.budget.day.micro_usd_max,
+                purposes=tuple(
+                    SpentBody(
+                        purpose=purpose,
+                        tokens=amount.tokens,
+                        milliseconds=amount.milliseconds,
+                        micro_usd=amount.micro_usd,
+                    )
+                    for purpose, amount in spent.items()
+                ),
+            )
+        )
 
     async def _caught_up(self) -> None:
         """Let a decision that has just been answered be found."""
@@ -276,9 +357,12 @@ def build_api(
     openapi: OpenApiInfo | None = None,
     allowed_hosts: Sequence[str] = (),
     more_routes: Sequence[ApiRoute] = (),
+    models: ModelRoom | None = None,
 ) -> ASGIApp:
     """The ASGI app of the agents' service. ``more_routes``: the conversation's."""
-    endpoints = _Endpoints(bus=bus, read_models=read_models, roster=roster, authenticator=authenticator, clock=clock)
+    endpoints = _Endpoints(
+        bus=bus, read_models=read_models, roster=roster, authenticator=authenticator, clock=clock, models=models
+    )
     return service_app(
         service="llm-agents",
         title="Polaris Synapse agents",

@@ -21,6 +21,7 @@ _NOT_LIVE: Final = {
 _ACTIONS: Final = {
     "HELD": "Nothing was ordered.",
     "PROPOSED": "An order was proposed; nothing is known of it yet.",
+    "AWAITING_APPROVAL": "The order is held until a person approves or rejects it.",
     "NOT_PLACED": "An order was proposed, and none was placed.",
     "REFUSED": "The order was refused.",
     "PLACED": "The order was placed and has not ended yet.",
@@ -45,6 +46,7 @@ _SIZE: Final = (
     "order value",
 )
 _FILLS: Final = ("filled quantity", "filled value", "average price", "fee in ", "fills", "simulated fills")
+_QUESTION_CITATION: Final = re.compile(r"\[[^\[\]\s]*q\.(\d+)\]")
 _CITATION: Final = re.compile(r"\[[^\[\]\s]*\.(\d+)\]")
 _WIDTH: Final = 44
 
@@ -55,6 +57,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     headline: str
     notice: str
     thesis: str
+    votes: tuple[str, ...]
     size: tuple[str, ...]
     order: tuple[str, ...]
     score: tuple[str, ...]
@@ -68,6 +71,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
             parts.append(self.notice)
         parts.append(self.thesis)
         for title, lines in (
+            ("How the agents voted", self.votes),
             ("How the size came about", self.size),
             ("What became of it", self.order),
             ("How it turned out", self.score),
@@ -80,14 +84,16 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 def explain(decision: DecisionRecorded) -> Explanation:
     """Explain a decision at the revision given. Citations are shortened to the fact's number: ``[F3]``."""
-    by_name = {fact.name: fact for fact in decision.facts}
+    # Facts of a question to a model stand beside the decision's own under the same names, and only back an argument.
+    by_name = {fact.name: fact for fact in decision.facts if fact.fact_id.startswith(f"{decision.decision_id}.")}
     decided = decision.decided_time_ns or decision.time_ns
     confidence = f" with {_percent(decision.confidence_ppm)} confidence" if decision.confidence_ppm else ""
     return Explanation(
         headline=f"{decision.decision_id}  {_time(decided)}  {decision.agent} on {decision.symbol}: "
         f"{decision.view}{confidence}, {decision.action}",
-        notice=_notice(decision.facts),
-        thesis=_CITATION.sub(r"[F\1]", decision.thesis),
+        notice=" ".join(filter(None, (_notice(decision.facts), decision.not_evidence))),
+        thesis=_CITATION.sub(r"[F\1]", _QUESTION_CITATION.sub(r"[Q\1]", decision.thesis)),
+        votes=tuple(_vote_lines(decision)),
         size=tuple(_row(by_name[name]) for name in _SIZE if name in by_name) if decision.order is not None else (),
         order=tuple(_order_lines(decision)),
         score=tuple(_score_lines(decision, by_name)),
@@ -98,6 +104,22 @@ def explain(decision: DecisionRecorded) -> Explanation:
 def _notice(facts: Iterable[Fact]) -> str:
     feeds = {fact.source.partition("/")[0] for fact in facts}
     return " ".join(sentence for feed, sentence in _NOT_LIVE.items() if feed in feeds)
+
+
+def _vote_lines(decision: DecisionRecorded) -> Iterable[str]:
+    """Who said what and how much it counted; nothing where only the market spoke and has no record yet."""
+    if len(decision.votes) < 2 and not any(vote.right_ppm or vote.wrong_ppm for vote in decision.votes):
+        return
+    for vote in decision.votes:
+        leaning = "buy" if vote.lean_ppm > 0 else "sell" if vote.lean_ppm < 0 else "nothing"
+        trials = format_units(vote.right_ppm + vote.wrong_ppm, 6)
+        yield (
+            f"{vote.voter:<18} says {leaning} at {_percent(abs(vote.lean_ppm))}, counts {_percent(vote.weight_ppm)} "
+            f"(right in {format_units(vote.right_ppm, 6)} of {trials} independent trials)"
+        )
+    if decision.call_digests:
+        dollars = format_units(decision.cost_micro_usd, 6)
+        yield f"Asked {len(decision.call_digests)} language models, for {dollars} USD."
 
 
 def _order_lines(decision: DecisionRecorded) -> Iterable[str]:
@@ -137,12 +159,14 @@ def _score_lines(decision: DecisionRecorded, by_name: dict[str, Fact]) -> Iterab
     for fact in decision.facts:
         if fact.unit == "times so far":
             yield _row(fact)
+    if decision.lesson:
+        yield f"Lesson: {decision.lesson}"
 
 
 def _row(fact: Fact, *, with_source: bool = False) -> str:
-    number = fact.fact_id.rpartition(".")[2]
+    prefix, _, number = fact.fact_id.rpartition(".")
     value = f"{fact.value} {fact.unit}".rstrip()
-    row = f"F{number:<3} {fact.name:<{_WIDTH}} {value}"
+    row = f"{'Q' if prefix.endswith('q') else 'F'}{number:<3} {fact.name:<{_WIDTH}} {value}"
     return f"{row:<80}  {fact.source}, {_time(fact.time_ns)}" if with_source else row
 
 

@@ -69,6 +69,9 @@ class Placement:
             # A bug in order entry must stop neither the other proposals nor this one's record.
             _log.exception("order entry failed", decision=proposal.decision_id)
             return Reason.INTERNAL_ERROR, "Order entry failed; the log has the details."
+        if answer.approval_id:
+            # Held for a person: the core hears of it from risk, and the order may still come of it.
+            return Reason.NONE, ""
         return answer.reason, answer.detail or ("Nothing was answered in time." if answer.reason else "")
 
     async def _tell(self, proposal: ProposalMade, reason: Reason, detail: str) -> None:

@@ -10,14 +10,23 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from polaris_synapse.agents.api import build_api
+from polaris_synapse.agents.background import ModelWork
 from polaris_synapse.agents.metrics import AgentsMetrics
+from polaris_synapse.agents.models.factory import ModelRoom
 from polaris_synapse.agents.placement import Placement
 from polaris_synapse.agents.ports import OrderEntry
 from polaris_synapse.agents.roster import Roster
 from polaris_synapse.agents.settings import AgentsServiceSettings
+from polaris_synapse.agents.standing import StandingPlacement, StandingRoster
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, SlowConsumerError
-from polaris_synapse.domain.messages import AgentStanding, DecisionRecorded, ProposalMade
+from polaris_synapse.domain.messages import (
+    AgentStanding,
+    DecisionRecorded,
+    ProposalMade,
+    StandingChanged,
+    StandingTriggered,
+)
 from polaris_synapse.domain.topics import PROPOSALS, TRADING_DECISIONS
 from polaris_synapse.storage.port import ReadModels
 from polaris_synapse.web.authentication import Authenticator
@@ -39,6 +48,8 @@ class AgentsService:
         clock: Clock,
         registry: CollectorRegistry,
         settings: AgentsServiceSettings,
+        standing: StandingPlacement | None = None,
+        models: ModelRoom | None = None,
     ) -> None:
         self._bus = bus
         self._read_models = read_models
@@ -48,6 +59,9 @@ class AgentsService:
         self._settings = settings
         self._metrics = AgentsMetrics(registry)
         self.roster = Roster()
+        self.standing_roster = StandingRoster()
+        self._standing = standing
+        self._models = models
         self._placement = Placement(
             bus=bus, order_entry=order_entry, clock=clock, metrics=self._metrics, settings=settings
         )
@@ -79,6 +93,7 @@ class AgentsService:
             clock=self._clock,
             registry=self._registry,
             readiness=self.readiness(),
+            models=self._models,
             openapi=openapi,
             allowed_hosts=allowed_hosts,
             more_routes=more_routes,
@@ -89,6 +104,14 @@ class AgentsService:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._place_proposals)
             tasks.start_soon(self._follow_decisions)
+            if self._models is not None:
+                work = ModelWork(
+                    self._bus, self._models, self._clock, backlog_messages_max=self._settings.decisions_max
+                )
+                tasks.start_soon(work.run, self._listens)
+
+    def _listens(self, topic: str, is_listening: bool) -> None:
+        (self._listening.add if is_listening else self._listening.discard)(topic)
 
     async def _place_proposals(self) -> None:
         """Proposals are commands: none is skipped, so the subscription is not droppable."""
@@ -101,6 +124,8 @@ class AgentsService:
                     for envelope in batch:
                         if isinstance(envelope.message, ProposalMade):
                             await self._placement.place(envelope.message)
+                        elif isinstance(envelope.message, StandingTriggered) and self._standing is not None:
+                            await self._standing.place(envelope.message)
             finally:
                 self._listening.discard(PROPOSALS)
 
@@ -133,6 +158,8 @@ class AgentsService:
     def _follow(self, message: object) -> None:
         if isinstance(message, DecisionRecorded):
             self._metrics.decision(message)
+        elif isinstance(message, StandingChanged):
+            self.standing_roster.take(message)
         elif isinstance(message, AgentStanding):
             self.roster.take(message)
             self._metrics.standing(message)

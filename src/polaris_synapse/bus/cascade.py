@@ -16,6 +16,8 @@ from polaris_synapse.domain.topics import INBOXES, ROUTES, VOLATILE_INBOXES
 CASCADE_MESSAGES_MAX: Final = 100_000
 
 Apply = Callable[[Message], Sequence[Message]]
+#: A core that takes a message: its name and its apply.
+Target = tuple[str, Apply]
 #: A core's output on its way out: the core's name, its number among the outputs of this input, the message.
 Output = tuple[str, int, Message]
 
@@ -58,12 +60,17 @@ class Cascade:
     """
 
     def __init__(self, cores: Mapping[str, Core]) -> None:
-        self._targets: dict[type[Message], tuple[tuple[str, Apply], ...]] = {}
-        self._has_volatile: frozenset[type[Message]] = frozenset(kind for kind in ROUTES if volatile_inboxes(kind))
+        self._targets: dict[type[Message], tuple[Target, ...]] = {}
         by_inbox = {f"{core.name}.inbox": core for core in cores.values()}
         for kind in ROUTES:
             named = ((inbox, by_inbox.get(inbox)) for inbox in durable_inboxes(kind))
             self._targets[kind] = tuple((core.name, core.apply) for _, core in named if core is not None)
+        self._heard: frozenset[type[Message]] = frozenset()
+        self._ways = self._ways_for(self._heard)
+
+    def _ways_for(self, heard: frozenset[type[Message]]) -> dict[type[Message], tuple[bool, bool, tuple[Target, ...]]]:
+        """Of each type whether somebody hears it, whether it is volatile, and who takes it: one look-up a message."""
+        return {kind: (kind in heard, bool(volatile_inboxes(kind)), targets) for kind, targets in self._targets.items()}
 
     def takes(self, message_type: type[Message]) -> bool:
         """Whether any durable core here has this type in its inbox."""
@@ -77,27 +84,29 @@ class Cascade:
         Outputs whose type is in ``heard`` are appended to ``outputs``; those for a volatile inbox, and the input where
         it is addressed to one, to ``volatile``. Raises CoreFailedError or CascadeError, both bugs.
         """
-        targets_of, has_volatile = self._targets, self._has_volatile
-        kind = type(message)
-        if kind in has_volatile:
+        if heard is not self._heard:
+            self._heard, self._ways = heard, self._ways_for(heard)
+        ways = self._ways
+        _, is_volatile, targets = ways[type(message)]
+        if is_volatile:
             volatile.append(message)
-        work: list[tuple[str, Apply, Message]] = [(name, apply, message) for name, apply in targets_of[kind]]
+        work = [(target, message) for target in targets]
         index = 0
         # A list that grows while it is walked through is the quickest first-in first-out queue there is.
-        for name, apply, current in work:
+        for (name, apply), current in work:
             try:
                 produced = apply(current)
             except Exception as error:
                 raise CoreFailedError(name, current) from error
             for output in produced:
-                kind = type(output)
-                if kind in heard:
+                is_heard, is_volatile, targets = ways[type(output)]
+                if is_heard:
                     outputs.append((name, index, output))
                 index += 1
-                if kind in has_volatile:
+                if is_volatile:
                     volatile.append(output)
-                for target_name, target in targets_of[kind]:
-                    work.append((target_name, target, output))
+                for target in targets:
+                    work.append((target, output))  # noqa: PERF401  # an extend with one or two items costs more
             if index > CASCADE_MESSAGES_MAX:
                 raise CascadeError(f"{type(message).__name__} caused more than {CASCADE_MESSAGES_MAX} messages")
         return index

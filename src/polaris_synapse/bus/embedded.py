@@ -368,6 +368,7 @@ class EmbeddedHost:
             if self._intake:
                 await self._intake.gather()
                 self._turn()
+                self._intake.pace(time.perf_counter())
                 # Lets those run who were answered, and whatever arrived meanwhile queue up for the next commit.
                 await anyio.lowlevel.checkpoint()
             elif self._state is _State.STOPPING:
@@ -409,9 +410,10 @@ class EmbeddedHost:
                 return
         self._subscriptions.flush()
         self._released_offset = last_offset
+        answered, held = self._requests.answer, bool(self._held)
         for answer in answers:
-            self._requests.answer(answer)
-            if self._held:
+            answered(answer)
+            if held:
                 self._held.answered(answer)
         for send in batch.sends:
             send.succeed(first_offset)

@@ -1,8 +1,9 @@
-"""What waits for the journal: inputs in the order of their arrival, and derived messages of the volatile cores."""
+"""What waits for the journal: stops first, inputs in the order of their arrival, derived messages of volatile cores."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -10,10 +11,18 @@ from typing import Final
 import anyio.lowlevel
 from msgspec.structs import replace
 
-from polaris_synapse.domain.messages import Message
+from polaris_synapse.domain.messages import ActivateBreaker, Message, ResetBreaker, SetKillLevel
 
+#: Commands that stand in front of all that waits. Those that let go are among them, so that none overtakes a later stop.
+URGENT: Final[frozenset[type[Message]]] = frozenset({SetKillLevel, ActivateBreaker, ResetBreaker})
 #: At most this part of a batch is marks and summaries, so that orders never wait behind a burst of them.
 _DERIVED_SHARE: Final = 4
+#: A batch takes about so long, however many wait: whoever stops the desk stands behind one batch at most.
+_TURN_SECONDS: Final = 0.015
+#: A batch may always be this large: below it the commits would cost more than they carry.
+_PACED_MESSAGES_MIN: Final = 64
+#: How much of the mean cost of a message the last batch is.
+_PACE_SHARE: Final = 0.2
 #: Rounds of the event loop for which a commit waits at most while inputs keep coming.
 _GATHER_ROUNDS_MAX: Final = 8
 
@@ -74,15 +83,19 @@ class Intake:
     def __init__(self, batch_messages_max: int, derived_messages_max: int) -> None:
         self._batch_messages_max = batch_messages_max
         self._derived_messages_max = derived_messages_max
+        self._urgent: deque[Message] = deque()
         self._inputs: deque[Message | Together] = deque()
         self._derived: deque[Message] = deque()
         self._arrived = asyncio.Event()
+        self._message_seconds = 0.0
+        #: How many messages were taken last, and when.
+        self._taken = (0, 0.0)
         self.messages = 0
         #: The logical time of the newest message taken.
         self.last_time_ns = 0
 
     def __bool__(self) -> bool:
-        return bool(self._inputs or self._derived)
+        return bool(self._urgent or self._inputs or self._derived)
 
     @property
     def derived_messages(self) -> int:
@@ -91,7 +104,7 @@ class Intake:
 
     def add(self, message: Message) -> None:
         """Queue one input."""
-        self._inputs.append(message)
+        (self._urgent if type(message) in URGENT else self._inputs).append(message)
         self.messages += 1
         self._arrived.set()
 
@@ -129,14 +142,21 @@ class Intake:
         """Let those who are about to send join the next batch, while more come: a commit costs like several orders."""
         before = 0
         for _ in range(_GATHER_ROUNDS_MAX):
-            if not before < self.messages < self._batch_messages_max:
+            if self._urgent or not before < self.messages < self._batch_messages_max:
                 return
             before = self.messages
             await anyio.lowlevel.checkpoint()
 
     def take(self) -> Batch:
-        """The next batch, with times that never run backwards, whatever clocks the messages were stamped by."""
-        size_max = self._batch_messages_max
+        """The next batch, with times that never run backwards, whatever clocks the messages were stamped by.
+
+        Stops make a batch of their own, so that neither their commit nor their answer waits for anything else.
+        """
+        if self._urgent:
+            stops, self._urgent = list(self._urgent), deque()
+            self.messages -= len(stops)
+            return self._dated(Batch(stops, 0, []))
+        size_max = self._size_max()
         messages: list[Message] = []
         inputs, derived = self._inputs, self._derived
         while derived and len(messages) < max(size_max // _DERIVED_SHARE, 1):
@@ -152,18 +172,39 @@ class Intake:
             else:
                 messages.append(item)
         self.messages -= len(messages) - derived_count
-        last = self.last_time_ns
+        return self._dated(Batch(messages, derived_count, sends))
+
+    def pace(self, now: float) -> None:
+        """The batch that was taken last is done: learn what a message costs, so that the next ones are not too long.
+
+        ``now`` is ``time.perf_counter()``.
+        """
+        messages, began = self._taken
+        if messages:
+            seconds = (now - began) / messages
+            known = self._message_seconds or seconds
+            self._message_seconds = known + (seconds - known) * _PACE_SHARE
+
+    def _size_max(self) -> int:
+        if not self._message_seconds:
+            return self._batch_messages_max
+        return min(self._batch_messages_max, max(_PACED_MESSAGES_MIN, int(_TURN_SECONDS / self._message_seconds)))
+
+    def _dated(self, batch: Batch) -> Batch:
+        last, messages = self.last_time_ns, batch.messages
         for position, message in enumerate(messages):
             if message.time_ns < last:
                 messages[position] = replace(message, time_ns=last)
             else:
                 last = message.time_ns
         self.last_time_ns = last
-        return Batch(messages, derived_count, sends)
+        self._taken = (len(messages), time.perf_counter())
+        return batch
 
     def clear(self) -> tuple[Sequence[Message | Together], int]:
         """Empty the queue: the inputs that waited, and how many derived messages did."""
-        inputs, derived = tuple(self._inputs), len(self._derived)
+        inputs, derived = (*self._urgent, *self._inputs), len(self._derived)
+        self._urgent.clear()
         self._inputs.clear()
         self._derived.clear()
         self.messages = 0

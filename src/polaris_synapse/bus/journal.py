@@ -27,6 +27,9 @@ REPEATED_SOON: Final[frozenset[type[Message]]] = frozenset({Tick, Mark, MarketSu
 #: Outputs that commit nobody to anything. Any other output of a group that is not synchronised waits until it is.
 WITHOUT_CONSEQUENCE: Final[frozenset[type[Message]]] = frozenset({AccountMetrics})
 
+#: zlib lets go of the interpreter for more bytes than this, and then waits for it longer than the sum takes.
+_HELD_BYTES_MAX: Final = 5_120
+
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(AnyMessage)
 
@@ -202,7 +205,13 @@ def decode_group(first_offset: int, payload: bytes, *, version: int = FORMAT_VER
 
 def group_checksum(first_offset: int, count: int, time_ns: int, version: int, payload: bytes) -> int:
     """CRC-32 of a group with everything that says where it belongs, so a group in the wrong place is found too."""
-    return zlib.crc32(payload, zlib.crc32(b"%d/%d/%d/%d/" % (first_offset, count, time_ns, version)))
+    checksum = zlib.crc32(b"%d/%d/%d/%d/" % (first_offset, count, time_ns, version))
+    if len(payload) <= _HELD_BYTES_MAX:
+        return zlib.crc32(payload, checksum)
+    view = memoryview(payload)
+    for start in range(0, len(payload), _HELD_BYTES_MAX):
+        checksum = zlib.crc32(view[start : start + _HELD_BYTES_MAX], checksum)
+    return checksum
 
 
 def is_repeated_soon(messages: Sequence[Message]) -> bool:

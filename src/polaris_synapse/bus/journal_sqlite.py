@@ -191,14 +191,17 @@ class SqliteJournal:
         checksum = group_checksum(first_offset, count, time_ns, FORMAT_VERSION, payload)
         try:
             self._set_synchronous(full=snapshot is not None or not is_repeated_soon(messages))
-            self._db.execute("BEGIN IMMEDIATE")
+            # A statement alone is a transaction. Each statement lets go of the interpreter and has to wait for it
+            # again, behind whichever thread is writing SQL, so a commit is one of them.
+            if snapshot is not None:
+                self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
                 "INSERT INTO journal_groups VALUES (?, ?, ?, ?, ?, ?)",
                 (first_offset, count, time_ns, FORMAT_VERSION, checksum, payload),
             )
             if snapshot is not None:
                 self._insert_snapshot(snapshot)
-            self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
             raise self._write_error(error) from error
         self._last_offset = first_offset + count - 1

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from polaris_synapse.cli.connection import CommandError, connect
 from polaris_synapse.cli.output import BAD, GOOD, JsonOption, clock_text, console, print_json, print_table, rows_of
+
+if TYPE_CHECKING:
+    from polaris_synapse.compliance.audit import AuditReport
+
+#: How often, and how long apart, the files are looked at again while they are behind the record.
+_FILES_TRIES: Final = 10
+_FILES_RETRY_SECONDS: Final = 0.5
 
 audit_app = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
@@ -55,9 +63,14 @@ def verify(
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Prove that nothing in the audit log was changed, removed or cut off."""
+    """Prove that nothing in the audit log was changed, removed or cut off.
+
+    Without --file the desk verifies its record, and the daily files beside it are verified against that record.
+    """
+    report: dict[str, Any] | AuditReport
     if file is None:
-        report = connect().get("compliance", "/audit/verify")
+        desk = connect()
+        report = _with_files(desk.get("compliance", "/audit/verify"), desk.directory)
     else:
         from polaris_synapse.compliance.audit import verify_file
         from polaris_synapse.compliance.checkpoints import CheckpointError
@@ -74,6 +87,26 @@ def verify(
         raise typer.Exit(1)
 
 
+def _with_files(report: Any, directory: Path | None) -> dict[str, Any]:
+    """The desk's report with what the daily files in its data directory say, where that is on this machine."""
+    from polaris_synapse.compliance.audit import verify_days
+
+    found: dict[str, Any] = dict(report) | {"files_checked": False}
+    folder = None if directory is None else directory / "audit"
+    if folder is None or not folder.is_dir():
+        return found
+    for _ in range(_FILES_TRIES):
+        days = verify_days(folder, found["entries"], found["head_hash"])
+        if not days.problem:
+            break
+        # The files are written a moment after the record, and the last line may be on its way to the disk.
+        time.sleep(_FILES_RETRY_SECONDS)
+    found["files_checked"] = True
+    if found["valid"] and days.problem:
+        found |= {"valid": False, "bad_sequence": days.bad_sequence, "problem": f"in the daily files: {days.problem}"}
+    return found
+
+
 def _print_report(report: object) -> None:
     import msgspec
 
@@ -81,9 +114,10 @@ def _print_report(report: object) -> None:
     if not isinstance(found, dict):
         raise CommandError("The desk answered with something that is no audit report.")
     if found["valid"]:
+        files = "; the daily files say the same" if found.get("files_checked") else ""
         console().print(
             f"[{GOOD}]The audit log is whole:[/] {found['entries']} entries, "
-            f"{found['checkpoints']} signed checkpoints, head {str(found['head_hash'])[:16]}…"
+            f"{found['checkpoints']} signed checkpoints, head {str(found['head_hash'])[:16]}…{files}"
         )
         return
     console().print(f"[{BAD}]The audit log does not verify[/] at entry {found['bad_sequence']}: {found['problem']}")

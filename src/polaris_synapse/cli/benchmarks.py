@@ -51,12 +51,12 @@ def orders(
     directory: DirectoryOption = None,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Time for each figure.")] = 5.0,
     connections: Annotated[int, typer.Option(min=1, max=20, help="Connections, one account each.")] = 10,
-    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Orders on their way on each WebSocket.")] = 16,
+    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Orders on their way on each connection.")] = 16,
     rate: Annotated[list[int] | None, typer.Option(min=1, help="Open-loop orders a second; repeatable.")] = None,
     batch_orders: Annotated[int, typer.Option(min=1, max=100, help="Orders in one REST batch.")] = 50,
     json_output: JsonOption = False,
 ) -> None:
-    """Start a desk and load it over REST and WebSocket: orders a second, and how long a durable answer takes."""
+    """Start a desk, load it over REST, WebSocket and order port: orders a second, and how long a durable answer takes."""
     from polaris_synapse.testing.order_benchmark import OPEN_LOOP_RATES, OrderPlan, run_order_benchmark, sentences
 
     plan = OrderPlan(
@@ -112,6 +112,50 @@ def matching(
     _show("Order books", report, report.figures, json_output)
     if not json_output:
         console().print(report.book_in_use)
+
+
+@bench_app.command(epilog="Example:  polaris bench decisions --symbols 50")
+def decisions(
+    symbols: Annotated[int, typer.Option(min=1, max=100, help="Markets that are decided on.")] = 50,
+    rounds: Annotated[int, typer.Option(min=2, max=10_000, help="How often each of them.")] = 60,
+    json_output: JsonOption = False,
+) -> None:
+    """The agents' decisions without a language model: latency, and how much of a core they take."""
+    from polaris_synapse.testing.decision_benchmark import DecisionPlan, run_decision_benchmark
+
+    with progress_bar() as progress:
+        report = run_decision_benchmark(DecisionPlan(symbols=symbols, rounds=rounds), progress)
+    _show("Decisions", report, report.figures, json_output)
+    if not json_output:
+        console().print(f"{report.decisions} decisions, {report.proposals} of them with an order.")
+
+
+@bench_app.command(epilog="Example:  polaris bench injections --json")
+def injections(
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to work; kept. Without it, a folder that is removed.", file_okay=False)
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Attack a desk through its news, chains and chat, with a model that obeys the attackers: what came of it."""
+    import shutil
+    import tempfile
+
+    from polaris_synapse.testing.injections.suite import run_suite
+
+    place = directory or Path(tempfile.mkdtemp(prefix="polaris-injections-"))
+    try:
+        with progress_bar() as progress:
+            report = run_suite(place, progress)
+    finally:
+        if directory is None:
+            shutil.rmtree(place, ignore_errors=True)
+    _show("Injections", report, report.figures, json_output)
+    if not json_output:
+        for violation in report.violations:
+            console().print(f"Violated: {violation}", markup=False)
+    if not report.holds:
+        raise typer.Exit(1)
 
 
 def _show(title: str, report: object, figures: Sequence[Figure], json_output: bool) -> None:

@@ -14,6 +14,7 @@ _TIMEOUT_SECONDS = 10.0
 #: What to type next, by the name of the refusal.
 _HINTS = {
     "ACCOUNT_NOT_FOUND": "See which accounts there are: polaris balances",
+    "APPROVAL_NOT_FOUND": "See which there are: polaris approvals list --all",
     "CIRCUIT_BREAKER": "See what tripped, and why: polaris breaker",
     "DECISION_NOT_FOUND": "See which there are: polaris decisions",
     "KILL_SWITCH": "See who is stopped: polaris status. A person lets trading go on: polaris resume",
@@ -32,10 +33,11 @@ class CommandError(Exception):
 
 
 class DeskClient:
-    """Signed HTTP requests to the services of one desk."""
+    """Signed HTTP requests to the services of one desk. ``directory``: its data, where that is on this machine."""
 
-    def __init__(self, place: DeskPlace, key_file: Path | None) -> None:
+    def __init__(self, place: DeskPlace, key_file: Path | None, directory: Path | None = None) -> None:
         self.place = place
+        self.directory = directory
         self._key_file = key_file
 
     def get(self, service: str, path: str, **query: object) -> Any:
@@ -45,6 +47,10 @@ class DeskClient:
     def post(self, service: str, path: str, body: object | None = None, **query: object) -> Any:
         """The decoded JSON of a command's answer. Raises CommandError."""
         return self._request(service, "POST", path, body=body, query=query)
+
+    def put(self, service: str, path: str, body: object) -> Any:
+        """The decoded JSON of a replacement's answer. Raises CommandError."""
+        return self._request(service, "PUT", path, body=body)
 
     def patch(self, service: str, path: str, body: object) -> Any:
         """The decoded JSON of a change's answer. Raises CommandError."""
@@ -99,7 +105,7 @@ def connect() -> DeskClient:
     if place is None:
         raise CommandError("No desk is running here.", exit_code=3, hint="Start one with: polaris up")
     key_file = os.environ.get("POLARIS_KEY_FILE")
-    return DeskClient(place, Path(key_file) if key_file else place.key_file(directory))
+    return DeskClient(place, Path(key_file) if key_file else place.key_file(directory), None if url else directory)
 
 
 def _decoded(status: int, content: bytes) -> Any:

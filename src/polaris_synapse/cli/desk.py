@@ -65,6 +65,7 @@ def up(
         options["feed"] = given
     if free_ports:
         options["ports"] = dict.fromkeys(_SERVICES, 0)
+        options["order_port"] = {"port": 0}
 
     def ready(desk: ReadyDesk) -> None:
         if not quiet:
@@ -105,10 +106,11 @@ def _print_ready(desk: ReadyDesk, seconds: float) -> None:
 
 
 def status(json_output: JsonOption = False) -> None:
-    """Say whether every service is well, and where the desk stands."""
+    """Say whether every service is well, and where the desk stands. Exit code 1: something is not ready; 3: no desk."""
     desk = connect()
     services = [_service_state(desk, service) for service in _SERVICES]
-    if not json_output and all("connection" in service["failing"] for service in services):
+    silent = all("connection" in service["failing"] for service in services)
+    if silent and not json_output:
         raise CommandError(
             f"No desk answers at {desk.place.url('gateway')}.", exit_code=3, hint="Start one with: polaris up"
         )
@@ -122,7 +124,14 @@ def status(json_output: JsonOption = False) -> None:
         feed = {"problem": str(error)}
     if json_output:
         print_json({"services": services, "desk": summary, "feed": feed, "place": desk.place})
-        return
+    else:
+        _print_status(desk, services, summary)
+    if silent or not all(service["ready"] for service in services):
+        # Scripts wait for a desk by this.
+        raise typer.Exit(3 if silent else 1)
+
+
+def _print_status(desk: DeskClient, services: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     out = console()
     for service in services:
         mark = f"[{GOOD}]ready[/]" if service["ready"] else f"[{BAD}]not ready[/]"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from polaris_synapse.cli.connection import connect
+from polaris_synapse.cli.connection import CommandError, connect
 from polaris_synapse.cli.output import (
     BAD,
     GOOD,
@@ -27,12 +28,41 @@ Symbol = Annotated[str, typer.Argument(help="The instrument, such as BTCUSDT.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Look", epilog="Examples:  polaris book BTCUSDT  |  polaris book ETHUSDT --watch")(book)
-    app.command(rich_help_panel="Look", epilog="Example:  polaris instruments --json")(instruments)
+    app.command(
+        rich_help_panel="Look",
+        epilog="Examples:  polaris instruments  |  polaris instruments halt BTCUSDT.INT  |  "
+        "polaris instruments auction BTCUSDT.INT",
+    )(instruments)
     app.command(rich_help_panel="Look", epilog="Example:  polaris candles BTCUSDT --interval 1m --limit 80")(candles)
 
 
-def instruments(json_output: JsonOption = False) -> None:
-    """List what can be traded, where, in which steps and at which cost."""
+class InstrumentAction(StrEnum):
+    """What to do with instruments."""
+
+    LIST = "list"
+    HALT = "halt"
+    RESUME = "resume"
+    CANCEL_ONLY = "cancel-only"
+    AUCTION = "auction"
+
+
+_STATUSES = {
+    InstrumentAction.HALT: "HALTED",
+    InstrumentAction.RESUME: "TRADING",
+    InstrumentAction.CANCEL_ONLY: "CANCEL_ONLY",
+    InstrumentAction.AUCTION: "AUCTION",
+}
+
+
+def instruments(
+    action: Annotated[InstrumentAction, typer.Argument(help="list; the others take a symbol.")] = InstrumentAction.LIST,
+    symbol: Annotated[str, typer.Argument(help="The instrument to halt, resume or call.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """List what can be traded, where and at which cost; or halt, restrict, call and resume an instrument."""
+    if action is not InstrumentAction.LIST:
+        _set_status(action, symbol, json_output=json_output)
+        return
     answer = connect().get("gateway", "/instruments")
     if json_output:
         print_json(answer)
@@ -56,6 +86,18 @@ def instruments(json_output: JsonOption = False) -> None:
         empty="There are no instruments.",
         right=("tick", "lot", "smallest order", "fee", "mark"),
     )
+
+
+def _set_status(action: InstrumentAction, symbol: str, *, json_output: bool) -> None:
+    if not symbol:
+        raise CommandError(f"Say which instrument, such as: polaris instruments {action} BTCUSDT.INT", exit_code=2)
+    answer = connect().put("matching", f"/symbols/{symbol.upper()}/status", {"status": _STATUSES[action]})
+    if json_output:
+        print_json(answer)
+        return
+    console().print(f"{answer['symbol']} is {answer['status']}" + ("." if answer["changed"] else ", as it was before."))
+    if action is not InstrumentAction.RESUME:
+        console().print(f"Go on with: polaris instruments resume {answer['symbol']}")
 
 
 def book(

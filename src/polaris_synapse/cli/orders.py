@@ -116,7 +116,7 @@ def _order_body(
     elif take_profit:
         body.update(type="TAKE_PROFIT_LIMIT" if limit else "TAKE_PROFIT", stop_price=take_profit)
     elif trailing:
-        body.update(type="TRAILING_STOP", **_trailing(trailing))
+        body.update(type="TRAILING_STOP", **trailing_fields(trailing))
     else:
         body["type"] = "LIMIT" if limit else "MARKET"
     if limit:
@@ -124,7 +124,8 @@ def _order_body(
     return body
 
 
-def _trailing(text: str) -> dict[str, Any]:
+def trailing_fields(text: str) -> dict[str, Any]:
+    """An offset such as 50 or 0.5% as a request's fields. Raises CommandError."""
     if not text.endswith("%"):
         return {"trailing_offset": text}
     from decimal import Decimal, InvalidOperation

@@ -269,3 +269,38 @@ def verify_file(file: Path, checkpoints: Path | None = None, public_key: Path | 
     except UnreadableEntryError as error:
         verifier.feed_unreadable(str(error))
     return verifier.report()
+
+
+class DaysReport(Struct, frozen=True, kw_only=True):
+    """What the daily files say, compared with the record: ``problem`` is empty where they are the same chain."""
+
+    entries: int
+    bad_sequence: int = 0
+    problem: str = ""
+
+
+def verify_days(folder: Path, record_entries: int, record_head: str) -> DaysReport:
+    """Verify the folder of daily files as a chain, and that its entry number ``record_entries`` is the record's head.
+
+    Files that hold more than the record did when it was verified are right up to there. Raises OSError.
+    """
+    verifier, head = AuditVerifier(), ""
+    try:
+        for entry in read_entries(folder):
+            verifier.feed(entry)
+            if verifier.finding:
+                break
+            if entry.sequence == record_entries:
+                head = entry.entry_hash
+    except UnreadableEntryError as error:
+        verifier.feed_unreadable(str(error))
+    report = verifier.report()
+    if not report.valid:
+        return DaysReport(entries=report.entries, bad_sequence=report.bad_sequence, problem=report.problem)
+    if report.entries < record_entries:
+        text = f"they end at entry {report.entries}, the record has {record_entries}"
+        return DaysReport(entries=report.entries, bad_sequence=report.entries + 1, problem=text)
+    if record_entries and head != record_head:
+        text = f"entry {record_entries} is another one than in the record: one of the two was written anew"
+        return DaysReport(entries=report.entries, bad_sequence=record_entries, problem=text)
+    return DaysReport(entries=report.entries)

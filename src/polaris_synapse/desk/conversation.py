@@ -63,6 +63,11 @@ class ChatTrading:
         key = OrderKey(order_id, "", account)
         return _outcome(await self._gateway.answers.replace(principal, key, params, wait_ms=_WAIT_MS))
 
+    async def settled(self, principal: Principal, account: str, order_id: int, /) -> OrderOutcome:
+        """See Trading."""
+        key = OrderKey(order_id, "", account)
+        return _outcome(await self._gateway.answers.settled(principal, key, wait_ms=_WAIT_MS))
+
 
 class ChatMarket:
     """agents.conversation.ports.Market over the gateway's marks and the market data room's books."""

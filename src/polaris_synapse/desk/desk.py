@@ -29,13 +29,17 @@ from polaris_synapse.desk.room_settings import compliance_settings
 from polaris_synapse.desk.rooms import Rooms
 from polaris_synapse.desk.seed import Seeder, account_commands, market_commands
 from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.monitoring.alerts.alert import Alert, Severity
 from polaris_synapse.monitoring.logging import configure_logging
 from polaris_synapse.order_gateway.credentials import why_not_bind
+from polaris_synapse.storage.database import DatabaseUnavailableError, DatabaseUrlError
+from polaris_synapse.storage.migrate import SchemaVersionError
 from polaris_synapse.web.server import serve
 
 _log = structlog.get_logger(__name__)
 _SUBSCRIBE_SECONDS_MAX = 10.0
 _FIRST_BOOK_SECONDS_MAX = 10.0
+_LAST_WORD_SECONDS_MAX = 5.0
 _COLLECT_AFTER_OBJECTS = 50_000
 _THREAD_TURN_SECONDS = 0.0005
 #: Those who must listen before the cores say their first word.
@@ -64,7 +68,7 @@ def run_desk(settings: DeskSettings, *, ready: Callable[[ReadyDesk], None]) -> N
             file=logs / "polaris.log",
             terminal=False,
             service="desk",
-            secret_values=_secrets(settings),
+            secret_values=secrets_of(settings),
         )
     except OSError as error:
         raise ConfigurationError(f"The log directory {logs} cannot be written: {error.strerror}.") from None
@@ -74,6 +78,8 @@ def run_desk(settings: DeskSettings, *, ready: Callable[[ReadyDesk], None]) -> N
         problem = group.exceptions[0]
         text = str(problem)
         raise ConfigurationError(f"{text[:1].upper()}{text[1:]}.") from problem
+    except* (DatabaseUnavailableError, DatabaseUrlError, SchemaVersionError) as group:
+        raise ConfigurationError(f"The desk cannot use its SQL database: {_first(group)}.") from None
     except* ConfigurationError as group:
         raise ConfigurationError(str(_first(group))) from None
     except* OSError as group:
@@ -87,7 +93,8 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-def _secrets(settings: DeskSettings) -> list[str]:
+def secrets_of(settings: DeskSettings) -> list[str]:
+    """The settings' secrets, for the log to hide."""
     from pydantic import SecretStr
 
     values = (getattr(settings, name) for name in type(settings).model_fields)
@@ -106,7 +113,12 @@ async def _run(settings: DeskSettings, directory: Path, ready: Callable[[ReadyDe
     heart = HeartbeatWriter(directory, clock)
     async with anyio.create_task_group() as beating:
         beating.start_soon(heart.run)
-        await _live(settings, directory, rooms, clock, ready)
+        try:
+            await _live(settings, directory, rooms, clock, ready)
+        except Exception:
+            await _tell_the_end(rooms, Severity.CRITICAL, "The desk has stopped because of an error")
+            raise
+        await _tell_the_end(rooms, Severity.WARNING, "The desk was stopped on purpose")
         beating.cancel_scope.cancel()
     # Only here, where nothing has failed: a desk that died leaves its last beat behind for the watchdog.
     heart.end()
@@ -134,6 +146,8 @@ async def _live(
                 for run in (rooms.gateway.run, rooms.market_data.run, rooms.compliance.run, rooms.risk.run):
                     services.start_soon(run)
                 services.start_soon(rooms.matching.run)
+                services.start_soon(rooms.alerts.run, rooms.host)
+                services.start_soon(rooms.sources.run)
                 await _wait_for_books(rooms)
                 await seeder.send(account_commands(settings))
                 seeder.remember()
@@ -153,10 +167,13 @@ async def _serve(
     ready: Callable[[ReadyDesk], None],
 ) -> None:
     def started(ports: dict[str, int]) -> None:
+        if rooms.order_port is not None:
+            ports = ports | {"order_port": rooms.order_port.port}
         place = DeskPlace(host=settings.host, ports=ports, process_id=os.getpid(), feed=sentence)
         write_place(directory, place)
-        _quieten_interpreter()
+        quieten_interpreter()
         _log.info("desk_ready", ports=ports, feed=sentence)
+        rooms.alerts.tell(Alert(key="desk ready", severity=Severity.INFO, title="The desk is ready", body=sentence))
         ready(
             ReadyDesk(
                 place=place,
@@ -168,10 +185,13 @@ async def _serve(
             )
         )
 
-    await serve(list(rooms.listeners()), started=started)
+    async with anyio.create_task_group() as group:
+        if rooms.order_port is not None:
+            await group.start(rooms.order_port.run)
+        await serve(list(rooms.listeners()), started=started)
 
 
-def _quieten_interpreter() -> None:
+def quieten_interpreter() -> None:
     """Keep the interpreter's own work off the order path."""
     # What lives now lives as long as the desk; collections need not look at it again.
     gc.collect()
@@ -226,6 +246,15 @@ async def _wait_for_books(rooms: Rooms) -> None:
 async def _watch_host(rooms: Rooms) -> None:
     """A host that failed takes the desk down: starting again is the recovery."""
     await rooms.host.wait_stopped()
+
+
+async def _tell_the_end(rooms: Rooms, severity: Severity, title: str) -> None:
+    """Nobody else of this process can say it any more. A desk that is killed cannot either: `polaris watchdog` does."""
+    body = f"Open orders stay at their venues; {rooms.host.last_offset} messages are kept. Start again with: polaris up"
+    alert = Alert(key="desk stopped", severity=severity, title=title, body=body)
+    with anyio.move_on_after(_LAST_WORD_SECONDS_MAX, shield=True):
+        for problem in await rooms.alerts.tell_now(alert):
+            _log.error("alert_not_sent", problem=problem)
 
 
 async def _until_signal(scope: anyio.CancelScope) -> None:

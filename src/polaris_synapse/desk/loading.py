@@ -17,8 +17,18 @@ _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _CONFIG_FOLDERS: Final = (_PACKAGE.parents[1] / "configs", _PACKAGE / "configs")
 #: POLARIS_ variables that are not settings of the tree: the command's own and the tests'.
 _OTHER_VARIABLES: Final = frozenset(
-    {"POLARIS_CONFIG", "POLARIS_TEST_DATA", "POLARIS_URL", "POLARIS_KEY_FILE", "POLARIS_ACCOUNT"}
+    {
+        "POLARIS_CONFIG",
+        "POLARIS_TEST_DATA",
+        "POLARIS_URL",
+        "POLARIS_KEY_FILE",
+        "POLARIS_ACCOUNT",
+        "POLARIS_MCP_KEY_FILE",
+        "POLARIS_MCP_TOKEN",
+    }
 )
+#: Variables of the test suite, such as POLARIS_TEST_POSTGRES; the desk has no use for them.
+_TEST_PREFIX: Final = "POLARIS_TEST_"
 
 
 class ConfigurationError(RuntimeError):
@@ -69,7 +79,7 @@ def _env_file() -> Path | None:
 def _refuse_unknown_variables() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in DeskSettings.model_fields}
     for name in sorted(os.environ):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES:
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES or name.startswith(_TEST_PREFIX):
             continue
         if name.split("__", 1)[0] not in known:
             raise ConfigurationError(

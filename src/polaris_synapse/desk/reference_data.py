@@ -5,9 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from polaris_synapse.desk.loading import ConfigurationError
-from polaris_synapse.desk.settings import AgentSection, DeskSettings, InstrumentSettings, LimitSettings, MandateSettings
+from polaris_synapse.desk.settings import (
+    AgentSection,
+    DeskSettings,
+    FeeTierSettings,
+    InstrumentSettings,
+    LimitSettings,
+    MandateSettings,
+)
 from polaris_synapse.domain.instruments import Instrument, InstrumentError
-from polaris_synapse.domain.messages import AgentSettings, Mandate, RiskLimits
+from polaris_synapse.domain.messages import AgentSettings, FeeTier, Mandate, RiskLimits
 from polaris_synapse.domain.money import Asset, MoneyError, parse_amount, parse_units
 
 
@@ -36,6 +43,9 @@ def _instrument(entry: InstrumentSettings, assets: dict[str, Asset]) -> Instrume
             min_notional_units=parse_amount(entry.min_notional, quote),
             maker_fee_ppm=entry.maker_fee_ppm,
             taker_fee_ppm=entry.taker_fee_ppm,
+            price_band_ppm=entry.price_band_ppm,
+            interruption_ppm=entry.interruption_ppm,
+            interruption_seconds=entry.interruption_seconds,
         )
         smallest = grid.parse_quantity(entry.min_quantity) if entry.min_quantity else grid.min_quantity_lots
         largest = grid.parse_quantity(entry.max_quantity) if entry.max_quantity else grid.max_quantity_lots
@@ -67,6 +77,16 @@ def limits_of(entry: LimitSettings, valuation: Asset) -> RiskLimits:
     )
 
 
+def fee_tiers_of(tiers: tuple[FeeTierSettings, ...], valuation: Asset) -> tuple[FeeTier, ...]:
+    """Fee tiers with their volumes in minor units of the valuation asset."""
+    return tuple(
+        FeeTier(
+            volume_units_min=_units(tier.volume_min, valuation), maker_ppm=tier.maker_ppm, taker_ppm=tier.taker_ppm
+        )
+        for tier in tiers
+    )
+
+
 def mandate_of(entry: MandateSettings, valuation: Asset) -> Mandate:
     """An agent's mandate in minor units of the valuation asset."""
     return Mandate(
@@ -93,6 +113,8 @@ def agent_of(entry: AgentSection) -> AgentSettings:
         cooldown_seconds=entry.cooldown_seconds,
         horizon_seconds=entry.horizon_seconds,
         slippage_ppm_max=entry.slippage_ppm_max,
+        model_roles=entry.model_roles,
+        model_seconds_max=entry.model_seconds_max,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from polaris_synapse.bus.settings import HostSettings
 from polaris_synapse.compliance.settings import ComplianceSettings
+from polaris_synapse.desk.data_settings import with_password
 from polaris_synapse.desk.reference_data import assets_of, limits_of
 from polaris_synapse.desk.settings import EVERY_ACCOUNT, DeskSettings, LimitSettings
 from polaris_synapse.domain.messages import ComplianceRules
@@ -13,8 +15,10 @@ from polaris_synapse.domain.money import parse_amount
 from polaris_synapse.market_data.core.settings import MarketDataCoreSettings
 from polaris_synapse.market_data.feeds.binance_settings import BinanceFeedSettings
 from polaris_synapse.market_data.settings import MarketDataSettings
+from polaris_synapse.order_gateway.order_port_settings import OrderPortSettings
 from polaris_synapse.order_gateway.settings import Budget, GatewaySettings
 from polaris_synapse.risk.settings import RiskSettings
+from polaris_synapse.storage.cache.port import SharedCache
 from polaris_synapse.storage.settings import StorageSettings
 
 
@@ -30,12 +34,32 @@ def host_settings(settings: DeskSettings) -> HostSettings:
     )
 
 
-def storage_settings(directory: Path) -> StorageSettings:
-    """The read models', as two SQLite files."""
+def storage_settings(directory: Path, settings: DeskSettings | None = None) -> StorageSettings:
+    """The read models': PostgreSQL where the settings name it, else two SQLite files."""
+    orders_file = f"sqlite:///{directory / 'orderdb.sqlite3'}"
+    compliance_file = f"sqlite:///{directory / 'compliancedb.sqlite3'}"
+    if settings is None:
+        return StorageSettings(orders_url=orders_file, compliance_url=compliance_file)
+    section = settings.databases
+    orders = partial(with_password, password=settings.db_password)
+    compliance = partial(with_password, password=settings.compliance_db_password)
     return StorageSettings(
-        orders_url=f"sqlite:///{directory / 'orderdb.sqlite3'}",
-        compliance_url=f"sqlite:///{directory / 'compliancedb.sqlite3'}",
+        orders_url=orders(section.orders_url) or orders_file,
+        compliance_url=compliance(section.compliance_url) or compliance_file,
+        orders_replica_url=orders(section.orders_replica_url),
+        compliance_replica_url=compliance(section.compliance_replica_url),
+        readers_max=section.readers_max,
     )
+
+
+def shared_cache(settings: DeskSettings) -> SharedCache | None:
+    """The cache that several gateways share, or None where each keeps to itself. Connects when first used."""
+    url = with_password(settings.cache.url, settings.redis_password)
+    if not url:
+        return None
+    from polaris_synapse.storage.cache.redis import RedisCache
+
+    return RedisCache(url, operation_seconds_max=settings.cache.operation_seconds_max)
 
 
 def market_data_settings(settings: DeskSettings) -> MarketDataSettings:
@@ -69,6 +93,12 @@ def gateway_settings(settings: DeskSettings) -> GatewaySettings:
         allowed_hosts=gateway.allowed_hosts,
         allowed_origins=gateway.allowed_origins,
     )
+
+
+def order_port_settings(settings: DeskSettings) -> OrderPortSettings:
+    """The order port's: on the address that the services listen on."""
+    section = settings.order_port
+    return OrderPortSettings(host=settings.host, port=section.port, connections_max=section.connections_max)
 
 
 def compliance_settings(settings: DeskSettings, directory: Path) -> ComplianceSettings:

@@ -10,30 +10,38 @@ from prometheus_client import CollectorRegistry
 
 from polaris_synapse.agents.conversation.api import conversation_routes
 from polaris_synapse.agents.conversation.dialogue import Conversation
+from polaris_synapse.agents.conversation.understanding import Understanding
 from polaris_synapse.agents.service import AgentsService
 from polaris_synapse.agents.settings import AgentsServiceSettings
+from polaris_synapse.agents.sources.api import sources_routes
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal import JournalStore
 from polaris_synapse.compliance.service import ComplianceService
+from polaris_synapse.desk.agent_entry import AgentEntry
+from polaris_synapse.desk.alert_settings import alert_settings
+from polaris_synapse.desk.authority import AuthorityRoom, standing_placement
 from polaris_synapse.desk.conversation import ChatMarket, ChatTrading
 from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.first_start import jwt_secret
+from polaris_synapse.desk.models import model_room
 from polaris_synapse.desk.reference_data import assets_of, instruments_of
 from polaris_synapse.desk.room_settings import (
     compliance_settings,
     gateway_settings,
     host_settings,
     market_data_settings,
+    order_port_settings,
     risk_settings,
+    shared_cache,
     storage_settings,
 )
 from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.desk.sources import sources_service
 from polaris_synapse.desk.stop_memory import StopFile
-from polaris_synapse.domain.messages import Answer, BookUpdated
+from polaris_synapse.domain.messages import BookUpdated
 from polaris_synapse.domain.messages.market_data import Level
-from polaris_synapse.domain.orders import OrderRequest
 from polaris_synapse.execution import api as execution_api
 from polaris_synapse.execution.paper.venue import PaperVenue
 from polaris_synapse.execution.service import ExecutionService
@@ -44,13 +52,15 @@ from polaris_synapse.market_data.service import MarketDataService
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.matching.service import MatchingService
 from polaris_synapse.matching.settings import MatchingSettings
+from polaris_synapse.monitoring.alerts.service import AlertService
 from polaris_synapse.monitoring.metrics import register_process_metrics
 from polaris_synapse.order_gateway import api as gateway_api
+from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.order_gateway.service import GatewayService
+from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.service import RiskService
 from polaris_synapse.storage.service import StorageService
-from polaris_synapse.web.authentication import Principal, Role
 from polaris_synapse.web.server import Listener
 
 
@@ -70,7 +80,7 @@ class Rooms:
         self.host = EmbeddedHost(
             journal, {core.name: core for core in cores}, clock, host_settings(settings), gateway_registry
         )
-        self.storage = StorageService(self.host, storage_settings(directory), clock, gateway_registry)
+        self.storage = StorageService(self.host, storage_settings(directory, settings), clock, gateway_registry)
         reads = self.storage.read_models
         self.market_data = MarketDataService(
             self.host,
@@ -89,7 +99,11 @@ class Rooms:
             jwt_secret=jwt_secret(settings, directory).encode(),
             data_directory=directory,
             valuation_asset=settings.valuation_asset,
+            cache=shared_cache(settings),
             notes=self._notes,
+        )
+        self.order_port = (
+            OrderPort(self.gateway, order_port_settings(settings)) if settings.order_port.enabled else None
         )
         authenticator = self.gateway.authenticator
         self.compliance = ComplianceService(
@@ -117,7 +131,7 @@ class Rooms:
             ),
         )
         self.matching = MatchingService(
-            matching_core, clock, self._registries["matching"], authenticator, MatchingSettings()
+            matching_core, clock, self._registries["matching"], authenticator, MatchingSettings(), bus=self.host
         )
         self.execution = ExecutionService(
             bus=self.host,
@@ -125,15 +139,48 @@ class Rooms:
             registry=self._registries["execution"],
             settings=ExecutionSettings(real_trading=settings.enable_real_trading),
             venues=[self._paper_venue(directory, clock)],
+            stopped=lambda command: risk_core.keeps_back(command.request),
         )
+        self._make_agents(settings, directory, clock, risk_core)
+        self.alerts = AlertService(clock, gateway_registry, alert_settings(settings))
+        self._clock = clock
+
+    def _make_agents(self, settings: DeskSettings, directory: Path, clock: Clock, risk_core: RiskCore) -> None:
+        """The agents' room: models, the agents, what keeps them in bounds, their sources, and conversations."""
+        reads, authenticator = self.storage.read_models, self.gateway.authenticator
+        self.models = model_room(settings, directory, clock, self._registries["llm_agents"])
         self.agents = AgentsService(
             self.host,
             reads,
-            _AgentEntry(self.gateway, settings),
+            AgentEntry(self.gateway, settings),
             authenticator,
             clock,
             self._registries["llm_agents"],
             AgentsServiceSettings(),
+            standing=standing_placement(self.host, self.gateway, clock),
+            models=self.models,
+        )
+        valuation = assets_of(settings)[settings.valuation_asset]
+        self.authority = AuthorityRoom(
+            bus=self.host,
+            authority=risk_core,
+            gateway=self.gateway,
+            reads=reads,
+            clock=clock,
+            valuation=valuation,
+            secret=jwt_secret(settings, directory).encode(),
+            signing_key_file=compliance_settings(settings, directory).signing_key_file,
+            roster=self.agents.roster,
+            standing_roster=self.agents.standing_roster,
+        )
+        self.sources = sources_service(
+            settings=settings,
+            directory=directory,
+            bus=self.host,
+            clock=clock,
+            registry=self._registries["llm_agents"],
+            instruments=self.instruments,
+            model=self.models.model,
         )
         self.conversation = Conversation(
             bus=self.host,
@@ -143,9 +190,10 @@ class Rooms:
             limits=risk_core.limits_of,
             roster=self.agents.roster,
             clock=clock,
-            valuation=assets_of(settings)[settings.valuation_asset],
+            valuation=valuation,
+            understanding=Understanding(self.models.model) if self.models.model is not None else None,
+            authority=self.authority.talk(self.agents.roster, risk_core, ChatTrading(self.gateway)),
         )
-        self._clock = clock
 
     def _notes(self) -> dict[str, str]:
         return {"feed": self.market_data.sentence, "trading": "paper: every fill is simulated"}
@@ -193,7 +241,11 @@ class Rooms:
                 real_trading=settings.enable_real_trading,
             ),
             "llm_agents": self.agents.api(
-                more_routes=conversation_routes(self.conversation, self.gateway.authenticator)
+                more_routes=[
+                    *conversation_routes(self.conversation, self.gateway.authenticator),
+                    *self.authority.routes(),
+                    *sources_routes(self.sources, self.gateway.authenticator),
+                ]
             ),
         }
         for name, app in apps.items():
@@ -205,16 +257,3 @@ def _internal_levels(core: MatchingCore, symbol: str) -> tuple[int, Sequence[Lev
     market = core.markets.get(symbol)
     bids, asks = core.levels(symbol)
     return (market.sequence if market is not None else 0), bids, asks
-
-
-class _AgentEntry:
-    """Hands an agent's order to the gateway as a principal of role AGENT, for the agent's own account only."""
-
-    def __init__(self, gateway: GatewayService, settings: DeskSettings) -> None:
-        self._gateway = gateway
-        self._accounts = {settings.agent.name: (settings.agent.account,)}
-
-    async def submit(self, order: OrderRequest, /, *, agent: str) -> Answer:
-        """See agents.ports.OrderEntry."""
-        principal = Principal(name=agent, role=Role.AGENT, accounts=self._accounts.get(agent, ()), kind="agent")
-        return await self._gateway.entry.submit(principal, order, entry="agent")

@@ -15,7 +15,7 @@ import msgspec
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus
 from polaris_synapse.desk.loading import ConfigurationError
-from polaris_synapse.desk.reference_data import agent_of, assets_of, instruments_of, limits_of, mandate_of
+from polaris_synapse.desk.reference_data import agent_of, assets_of, fee_tiers_of, instruments_of, limits_of, mandate_of
 from polaris_synapse.desk.settings import EVERY_ACCOUNT, AccountSettings, DeskSettings
 from polaris_synapse.domain.messages import (
     AccountKind,
@@ -28,6 +28,7 @@ from polaris_synapse.domain.messages import (
     ReviewKyc,
     SetAgents,
     SetComplianceRules,
+    SetFeeTiers,
     SetLimits,
     SetMandate,
 )
@@ -59,6 +60,8 @@ def account_commands(settings: DeskSettings) -> Iterator[Command]:
         # The default for everybody else is the risk service's own to put into force.
         if name != EVERY_ACCOUNT:
             yield SetLimits(time_ns=0, actor=_ACTOR, account=name, limits=limits_of(limits, valuation))
+    for name, tiers in settings.fee_tiers.items():
+        yield SetFeeTiers(time_ns=0, actor=_ACTOR, account=name, tiers=fee_tiers_of(tiers, valuation))
     for mandate in settings.mandates:
         yield SetMandate(time_ns=0, actor=_ACTOR, mandate=mandate_of(mandate, valuation))
     yield SetAgents(time_ns=0, actor=_ACTOR, settings=agent_of(settings.agent))

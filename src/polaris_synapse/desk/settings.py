@@ -14,6 +14,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
+from polaris_synapse.desk.alert_settings import AlertsSection, alert_settings
+from polaris_synapse.desk.bus_settings import BusSection
+from polaris_synapse.desk.data_settings import DEPLOYMENT_VARIABLES, CacheSection, DatabasesSection
+from polaris_synapse.desk.models_settings import ModelsSection
+from polaris_synapse.desk.source_settings import SourceSettings
 from polaris_synapse.domain.money import DECIMAL_TEXT_CHARACTERS_MAX
 
 ENVIRONMENT_PREFIX: Final = "POLARIS_"
@@ -55,6 +60,14 @@ class Ports(_Section):
         return self
 
 
+class OrderPortSection(_Section):
+    """Orders over plain TCP, for programs that trade fast: see docs/how-to/order-port.md. ``port`` 0: any free one."""
+
+    enabled: bool = False
+    port: Port = 8087
+    connections_max: int = Field(default=200, ge=1)
+
+
 class FeedMode(StrEnum):
     """Where market data comes from. AUTO: live where the network allows it, otherwise simulated."""
 
@@ -88,7 +101,12 @@ class AssetSettings(_Section):
 
 
 class InstrumentSettings(_Section):
-    """One tradable pair."""
+    """One tradable pair.
+
+    On the desk's own book: ``price_band_ppm`` is how far from the day's reference price orders may lie and trade;
+    ``interruption_ppm`` how far one order may move the price before trading stops for a call auction of
+    ``interruption_seconds`` (0: until somebody opens it). 0 switches each off.
+    """
 
     symbol: Symbol
     base: AssetCode
@@ -102,6 +120,24 @@ class InstrumentSettings(_Section):
     taker_fee_ppm: int = Field(default=1000, ge=0, le=100_000)
     venue: Literal["paper", "internal"] = "paper"
     reference_symbol: Symbol | None = None
+    price_band_ppm: int = Field(default=0, ge=0, lt=1_000_000)
+    interruption_ppm: int = Field(default=0, ge=0, lt=1_000_000)
+    interruption_seconds: int = Field(default=0, ge=0, le=86_400)
+
+    @model_validator(mode="after")
+    def _guards_have_a_book(self) -> InstrumentSettings:
+        """Bands and interruptions are the own book's: a venue has its own."""
+        if self.venue != "internal" and (self.price_band_ppm or self.interruption_ppm or self.interruption_seconds):
+            raise ValueError(f"{self.symbol} trades at {self.venue}, so it has no price band and no interruption")
+        return self
+
+
+class FeeTierSettings(_Section):
+    """Fee rates from a 30-day volume on, in the valuation asset; ppm of what is received."""
+
+    volume_min: DecimalText = "0"
+    maker_ppm: int = Field(ge=-1000, le=100_000)
+    taker_ppm: int = Field(ge=0, le=100_000)
 
 
 class AccountSettings(_Section):
@@ -147,7 +183,7 @@ class MandateSettings(_Section):
 
 
 class AgentSection(_Section):
-    """The deterministic analyst."""
+    """The analyst. ``model_roles``: its parts that also ask a language model before an order; empty, none is asked."""
 
     name: AccountName = "jarvis"
     account: AccountName = "jarvis"
@@ -160,6 +196,8 @@ class AgentSection(_Section):
     cooldown_seconds: int = Field(default=180, ge=0, le=86_400)
     horizon_seconds: int = Field(default=900, ge=60, le=86_400)
     slippage_ppm_max: int = Field(default=500, ge=0, le=100_000)
+    model_roles: tuple[Literal["fact", "subjectivity"], ...] = ()
+    model_seconds_max: int = Field(default=20, ge=1, le=120)
 
 
 class ComplianceSection(_Section):
@@ -224,17 +262,25 @@ class DeskSettings(BaseSettings):
     data_directory: Path | None = None
     host: str = "127.0.0.1"
     ports: Ports = Ports()
+    order_port: OrderPortSection = OrderPortSection()
     valuation_asset: AssetCode = "USDT"
     assets: tuple[AssetSettings, ...]
     instruments: tuple[InstrumentSettings, ...]
     accounts: tuple[AccountSettings, ...]
     limits: dict[str, LimitSettings] = {}
+    fee_tiers: dict[str, tuple[FeeTierSettings, ...]] = {}
     mandates: tuple[MandateSettings, ...] = ()
     feed: FeedSettings = FeedSettings()
     agent: AgentSection = AgentSection()
+    models: ModelsSection = ModelsSection()
     compliance: ComplianceSection = ComplianceSection()
     journal: JournalSection = JournalSection()
     gateway: GatewaySection = GatewaySection()
+    bus: BusSection = BusSection()
+    databases: DatabasesSection = DatabasesSection()
+    cache: CacheSection = CacheSection()
+    sources: tuple[SourceSettings, ...] = ()
+    alerts: AlertsSection = AlertsSection()
     logging: LoggingSection = LoggingSection()
 
     enable_real_trading: bool = Field(default=False, validation_alias=AliasChoices("ENABLE_REAL_TRADING"))
@@ -250,10 +296,14 @@ class DeskSettings(BaseSettings):
     compliance_db_password: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("COMPLIANCE_DB_PASSWORD")
     )
+    db_owner_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DB_OWNER_PASSWORD"))
     redis_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_PASSWORD"))
     jwt_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("JWT_SECRET"))
     grafana_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("GRAFANA_PROD_PASSWORD"))
     slack_webhook_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_WEBHOOK_URL"))
+    telegram_bot_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("TELEGRAM_BOT_TOKEN"))
+    smtp_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SMTP_PASSWORD"))
+    alert_webhook_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("ALERT_WEBHOOK_SECRET"))
 
     @classmethod
     def settings_customise_sources(
@@ -270,9 +320,9 @@ class DeskSettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _blank_is_absent(cls, values: Any) -> Any:
-        """A secret left empty in ``.env`` is one that is not set."""
+        """A secret left empty in ``.env`` is one that is not set; what compose alone reads there is passed over."""
         if isinstance(values, dict):
-            return {key: value for key, value in values.items() if value != ""}
+            return {key: value for key, value in values.items() if value != "" and key not in DEPLOYMENT_VARIABLES}
         return values
 
     @model_validator(mode="after")
@@ -291,10 +341,15 @@ class DeskSettings(BaseSettings):
             ("asset", [asset.code for asset in self.assets]),
             ("instrument", [instrument.symbol for instrument in self.instruments]),
             ("account", [account.name for account in self.accounts]),
+            ("source", [source.name for source in self.sources]),
         ):
             problems += [
                 f"the {what} {name} is given twice" for name in sorted({n for n in names if names.count(n) > 1})
             ]
+        try:
+            alert_settings(self)
+        except ValueError as error:
+            problems.append(str(error))
         if self.valuation_asset not in assets:
             problems.append(f"valuation_asset {self.valuation_asset} is not among the assets")
         for instrument in self.instruments:
@@ -311,9 +366,16 @@ class DeskSettings(BaseSettings):
                 for code in account.deposits
                 if code not in assets
             ]
+        if (
+            self.order_port.enabled
+            and self.order_port.port
+            and self.order_port.port in self.ports.model_dump().values()
+        ):
+            problems.append(f"order_port.port {self.order_port.port} is a service's port as well")
         problems += [
-            f"limits are set for {name}, which is no account"
-            for name in self.limits
+            f"{what} are set for {name}, which is no account"
+            for what, names in (("limits", self.limits), ("fee_tiers", self.fee_tiers))
+            for name in names
             if name not in accounts | {EVERY_ACCOUNT}
         ]
         for mandate in self.mandates:
@@ -328,6 +390,9 @@ class DeskSettings(BaseSettings):
             problems.append(
                 f"the agent {self.agent.name} trades the account {self.agent.account}, which does not exist"
             )
+        problems += self.models.problems(openai_key=self.openai_api_key, anthropic_key=self.anthropic_api_key)
+        if self.agent.model_roles and not self.models.providers:
+            problems.append("agent.model_roles asks language models, but models.providers names none")
         if self.feed.mode is FeedMode.REPLAY and not self.feed.recordings:
             problems.append("feed.mode is replay, but feed.recordings names no file (polaris up: --recording FILE)")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:

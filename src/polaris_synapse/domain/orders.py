@@ -90,7 +90,8 @@ class OrderRequest(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tr
 
     ``quantity_lots`` or ``quote_amount_units`` (MARKET only), never both. ``display_lots`` makes it an iceberg.
     ``trailing_offset_ticks`` or ``trailing_offset_bps`` for TRAILING_STOP. ``venue`` empty: the instrument's own.
-    ``decision_id`` names the agent decision that it carries out, empty for a person's order.
+    ``decision_id`` names the agent decision that it carries out, empty for a person's order. ``client_list_id`` names
+    the list that it belongs to, empty for a single order.
     """
 
     account: str
@@ -112,6 +113,7 @@ class OrderRequest(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tr
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.EXPIRE_TAKER
     venue: str = ""
     decision_id: str = ""
+    client_list_id: str = ""
 
 
 class OrderState(StrEnum):

@@ -50,6 +50,7 @@ class Reason(IntEnum):
     ACCOUNT_NOT_FOUND = 1302
     SYMBOL_NOT_FOUND = 1303
     DECISION_NOT_FOUND = 1304
+    ORDER_LIST_NOT_FOUND = 1305
 
     KILL_SWITCH = 2000
     CIRCUIT_BREAKER = 2001
@@ -82,6 +83,7 @@ class Reason(IntEnum):
     EXPOSURE_LIMIT = 2101
     CONCENTRATION_LIMIT = 2102
     LEVERAGE_LIMIT = 2103
+    HOLDING_LIMIT = 2104
     DAILY_LOSS_LIMIT = 2110
     DRAWDOWN_LIMIT = 2111
     MANDATE_SYMBOL = 2120
@@ -89,10 +91,23 @@ class Reason(IntEnum):
     MANDATE_DAILY_VALUE = 2122
     MANDATE_REQUIRES_APPROVAL = 2123
     MANDATE_MISSING = 2124
+    MANDATE_HOURS = 2125
+    MANDATE_LEVERAGE = 2126
+    MANDATE_LOSS = 2127
     POSITION_BREAK_OPEN = 2130
     ORDER_NOT_OPEN = 2140
     REPLACE_INVALID = 2141
+    ORDER_LIST_INVALID = 2142
+    DUPLICATE_CLIENT_LIST_ID = 2143
     AMOUNT_INVALID = 2150
+    APPROVAL_NOT_FOUND = 2160
+    APPROVAL_ORDER_CHANGED = 2161
+    APPROVAL_USED = 2162
+    APPROVAL_EXPIRED = 2163
+    APPROVAL_REJECTED = 2164
+    APPROVER_NOT_ALLOWED = 2165
+    APPROVALS_FULL = 2166
+    APPROVAL_TOKEN_INVALID = 2167
 
     ACCOUNT_EXISTS = 3000
     KYC_TRANSITION_NOT_ALLOWED = 3001
@@ -131,6 +146,13 @@ class Reason(IntEnum):
     AGENT_COOLING_DOWN = 6004
     AGENT_PAUSED = 6005
     AGENT_PROPOSAL_EXPIRED = 6006
+    AGENT_MODEL_UNAVAILABLE = 6007
+    AGENT_MODEL_BUDGET = 6008
+    AGENT_MODEL_INVALID = 6009
+    AGENT_VETOED = 6010
+    STANDING_NOT_FOUND = 6100
+    STANDING_FULL = 6101
+    STANDING_EXPIRED = 6102
 
     OVERLOADED = 7000
     SHUTTING_DOWN = 7001
@@ -138,11 +160,12 @@ class Reason(IntEnum):
     TIMED_OUT = 7003
     INTERNAL_ERROR = 7004
     NOT_READY = 7005
+    CACHE_UNAVAILABLE = 7006
 
     CANCELLED_BY_USER = 8000
     CANCELLED_BY_KILL_SWITCH = 8001
     CANCELLED_ON_DISCONNECT = 8002
-    CANCELLED_BY_BREAKER = 8003
+    # 8003 stood for a cancellation by the breaker, which leaves open orders alone.
     FLATTENED = 8004
     CANCELLED_BY_WATCHDOG = 8005
 
@@ -181,6 +204,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.ACCOUNT_NOT_FOUND: "There is no such account.",
     Reason.SYMBOL_NOT_FOUND: "There is no such instrument.",
     Reason.DECISION_NOT_FOUND: "There is no such decision.",
+    Reason.ORDER_LIST_NOT_FOUND: "There is no such order list.",
     Reason.KILL_SWITCH: "The kill switch is on: no new risk is taken.",
     Reason.CIRCUIT_BREAKER: "The circuit breaker has tripped.",
     Reason.DUPLICATE_CLIENT_ORDER_ID: "This client order id belongs to a different order already.",
@@ -212,6 +236,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.EXPOSURE_LIMIT: "The order could take the account's exposure over its limit.",
     Reason.CONCENTRATION_LIMIT: "The order could put too much of the account into one instrument.",
     Reason.LEVERAGE_LIMIT: "The order could take the account's leverage over its limit.",
+    Reason.HOLDING_LIMIT: "The order could take one asset over the share that the account set as its most.",
     Reason.DAILY_LOSS_LIMIT: "The account has reached its loss limit for the day.",
     Reason.DRAWDOWN_LIMIT: "The account has reached its drawdown limit.",
     Reason.MANDATE_SYMBOL: "The agent's mandate does not cover this instrument.",
@@ -219,10 +244,23 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.MANDATE_DAILY_VALUE: "The agent's mandate is used up for today.",
     Reason.MANDATE_REQUIRES_APPROVAL: "The agent's mandate asks for a person's approval of this order.",
     Reason.MANDATE_MISSING: "The agent has no mandate on this account.",
+    Reason.MANDATE_HOURS: "The agent's mandate does not let it trade at this time.",
+    Reason.MANDATE_LEVERAGE: "The order could take the account over the leverage that the agent's mandate allows.",
+    Reason.MANDATE_LOSS: "The agent has reached its mandate's loss limit for the day.",
     Reason.POSITION_BREAK_OPEN: "An unexplained difference with the venue is open on this instrument.",
     Reason.ORDER_NOT_OPEN: "The order is no longer open.",
     Reason.REPLACE_INVALID: "The order cannot be replaced with these values.",
+    Reason.ORDER_LIST_INVALID: "The orders do not make such a list.",
+    Reason.DUPLICATE_CLIENT_LIST_ID: "The client list id belongs to another list.",
     Reason.AMOUNT_INVALID: "The amount is not allowed.",
+    Reason.APPROVAL_NOT_FOUND: "There is no such request for approval.",
+    Reason.APPROVAL_ORDER_CHANGED: "The order is not the one that the approval is bound to.",
+    Reason.APPROVAL_USED: "The request for approval was decided before; an approval works once.",
+    Reason.APPROVAL_EXPIRED: "Nobody approved the order in time, so it was not placed.",
+    Reason.APPROVAL_REJECTED: "A person rejected the order.",
+    Reason.APPROVER_NOT_ALLOWED: "Approving takes a trader of the account or a risk officer, never an agent.",
+    Reason.APPROVALS_FULL: "Too many orders of the account wait for approval already.",
+    Reason.APPROVAL_TOKEN_INVALID: "The approval link is not genuine or is damaged.",
     Reason.ACCOUNT_EXISTS: "The account exists already.",
     Reason.KYC_TRANSITION_NOT_ALLOWED: "The identity check cannot move to that state from here.",
     Reason.CASE_NOT_FOUND: "There is no such case.",
@@ -257,16 +295,23 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.AGENT_COOLING_DOWN: "The agent decided on this instrument a moment ago.",
     Reason.AGENT_PAUSED: "The agent is paused.",
     Reason.AGENT_PROPOSAL_EXPIRED: "The proposal was too old to be placed.",
+    Reason.AGENT_MODEL_UNAVAILABLE: "No language model answered in time, so nothing is ordered.",
+    Reason.AGENT_MODEL_BUDGET: "The budget for language models is used up, so nothing is ordered.",
+    Reason.AGENT_MODEL_INVALID: "The language model's answer did not hold against the facts, so nothing is ordered.",
+    Reason.AGENT_VETOED: "The risk agent vetoed the order.",
+    Reason.STANDING_NOT_FOUND: "There is no such standing instruction.",
+    Reason.STANDING_FULL: "There are as many standing instructions as there may be; cancel one first.",
+    Reason.STANDING_EXPIRED: "The standing instruction's time ran out.",
     Reason.OVERLOADED: "The desk has more work than it may queue; try again.",
     Reason.SHUTTING_DOWN: "The desk is shutting down.",
     Reason.JOURNAL_UNAVAILABLE: "The journal cannot be written, so nothing new is accepted.",
     Reason.TIMED_OUT: "The answer took too long; ask for the order by its id.",
     Reason.INTERNAL_ERROR: "Something went wrong inside the desk; the log has the details.",
     Reason.NOT_READY: "The desk is not ready yet.",
+    Reason.CACHE_UNAVAILABLE: "What other gateways revoked cannot be known now, so nobody is let in.",
     Reason.CANCELLED_BY_USER: "Cancelled on request.",
     Reason.CANCELLED_BY_KILL_SWITCH: "Cancelled by the kill switch.",
     Reason.CANCELLED_ON_DISCONNECT: "Cancelled because the client's connection ended.",
-    Reason.CANCELLED_BY_BREAKER: "Cancelled by the circuit breaker.",
     Reason.FLATTENED: "Sent to flatten the account.",
     Reason.CANCELLED_BY_WATCHDOG: "Cancelled by the watchdog, because the desk had died.",
 }

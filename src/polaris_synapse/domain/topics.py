@@ -24,6 +24,7 @@ AGENTS: Final = "agents.inbox"
 ANSWERS: Final = "answers"
 EXECUTIONS: Final = "executions"
 TRADES: Final = "trades"
+BOOKS: Final = "books"
 MARKET_DATA_NORMALIZED: Final = "market_data.normalized"
 TRADING_DECISIONS: Final = "trading.decisions"
 COMPLIANCE_DECISIONS: Final = "compliance.decisions"
@@ -32,17 +33,21 @@ RISK_EVENTS: Final = "risk.events"
 TRANSACTIONS_ALL: Final = "transactions.all"
 AUDIT: Final = "audit"
 SYSTEM_HEARTBEATS: Final = "system.heartbeats"
+SENTIMENT_ANALYZED: Final = "sentiment.analyzed"
+ONCHAIN_EVENTS: Final = "onchain.events"
 
 VENUE_COMMANDS: Final = "venue.commands"
 FEED_COMMANDS: Final = "feed.commands"
 PROPOSALS: Final = "agents.proposals"
+QUESTIONS: Final = "agents.questions"
+DECISION_CASES: Final = "agents.cases"
 
 #: Inboxes in the order in which one input's consequences are worked off.
 INBOXES: Final = (RISK, MATCHING, EXECUTION, COMPLIANCE, MARKET_DATA, AGENTS)
 #: Inboxes whose inputs are not journaled: a book is made afresh from its feed, never from the past.
 VOLATILE_INBOXES: Final = frozenset({MARKET_DATA})
 #: Topics that one room's shell acts on. After a restart they are not repeated: the cores ask again where they must.
-COMMAND_TOPICS: Final = frozenset({VENUE_COMMANDS, FEED_COMMANDS, PROPOSALS})
+COMMAND_TOPICS: Final = frozenset({VENUE_COMMANDS, FEED_COMMANDS, PROPOSALS, QUESTIONS})
 
 
 class Route(Struct, frozen=True):
@@ -76,6 +81,15 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.CancelOrder: Route((RISK,), _account),
     m.CancelAll: Route((RISK,), _account),
     m.ReplaceOrder: Route((RISK,), _account),
+    m.SubmitOrderList: Route(
+        (RISK,),
+        lambda message: message.order_list.account,  # type: ignore[attr-defined]  # SubmitOrderList
+    ),
+    m.CancelOrderList: Route((RISK,), _account),
+    m.OrderListUpdated: Route(
+        (EXECUTIONS,),
+        lambda message: message.order_list.request.account,  # type: ignore[attr-defined]  # OrderListUpdated
+    ),
     m.OrderReport: Route((RISK,), _account),
     m.OrderUpdated: Route(
         (COMPLIANCE, AGENTS, EXECUTIONS),
@@ -88,6 +102,15 @@ ROUTES: Final[dict[type[Message], Route]] = {
         (RISK, COMPLIANCE, AGENTS),
         lambda message: message.mandate.account,  # type: ignore[attr-defined]  # SetMandate
     ),
+    m.DecideApproval: Route((RISK,), _account),
+    m.ApprovalChanged: Route(
+        (COMPLIANCE, AGENTS, RISK_EVENTS),
+        lambda message: message.approval.account,  # type: ignore[attr-defined]  # ApprovalChanged
+    ),
+    m.SetHoldingLimit: Route((RISK,), _account),
+    m.HoldingLimitChanged: Route((COMPLIANCE, RISK_EVENTS), _account),
+    m.SetFeeTiers: Route((RISK,), _account),
+    m.FeeTierChanged: Route((RISK_EVENTS,), _account),
     m.ActivateBreaker: Route((RISK,), _everywhere),
     m.ResetBreaker: Route((RISK,), _everywhere),
     m.SetKillLevel: Route((RISK,), _everywhere),
@@ -110,11 +133,14 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.ComplianceAlert: Route((COMPLIANCE_ALERTS,), _account),
     m.AuditEntry: Route((AUDIT,), _everywhere),
     m.PlaceOrder: Route((MATCHING,), _symbol),
+    m.PlaceOrderList: Route((MATCHING,), _symbol),
     m.RemoveOrder: Route((MATCHING,), _symbol),
     m.AmendOrder: Route((MATCHING,), _symbol),
     m.TradePrinted: Route((MARKET_DATA, TRADES), _symbol),
-    m.BookChanged: Route((MARKET_DATA,), _symbol),
+    m.BookChanged: Route((MARKET_DATA, BOOKS), _symbol),
+    m.BookStatusChanged: Route((RISK, BOOKS, RISK_EVENTS), _symbol),
     m.ExecuteOrder: Route((EXECUTION,), _symbol),
+    m.ExecuteOrderList: Route((EXECUTION,), _symbol),
     m.ExecuteCancel: Route((EXECUTION,), _symbol),
     m.ExecuteReplace: Route((EXECUTION,), _symbol),
     m.VenueSubmit: Route((VENUE_COMMANDS,), _symbol),
@@ -123,6 +149,7 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.VenueQuery: Route((VENUE_COMMANDS,), _symbol),
     m.VenueReport: Route((EXECUTION,), _symbol),
     m.VenueOrderStatus: Route((EXECUTION,), _symbol),
+    m.VenueBalances: Route((EXECUTION,), _field("venue")),
     m.BreakChanged: Route((RISK, COMPLIANCE, RISK_EVENTS), _symbol),
     m.ResolveBreak: Route((EXECUTION,), _field("break_id")),
     m.ConfigureVenues: Route((EXECUTION,), _everywhere),
@@ -149,6 +176,16 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.ProposalClosed: Route((AGENTS,), _field("decision_id")),
     m.AgentStanding: Route((TRADING_DECISIONS,), _field("agent")),
     m.DecisionRecorded: Route((TRADING_DECISIONS,), _symbol),
+    m.SetStanding: Route((AGENTS,), lambda message: message.standing.account),  # type: ignore[attr-defined]
+    m.CancelStanding: Route((AGENTS,), _account),
+    m.StandingChanged: Route((COMPLIANCE, TRADING_DECISIONS), _field("standing_id")),
+    m.StandingTriggered: Route((PROPOSALS,), _field("standing_id")),
+    m.StandingClosed: Route((AGENTS,), _field("standing_id")),
+    m.SentimentScored: Route((AGENTS, SENTIMENT_ANALYZED), _symbol),
+    m.OnchainObserved: Route((AGENTS, ONCHAIN_EVENTS), _symbol),
+    m.OpinionWanted: Route((QUESTIONS,), _field("decision_id")),
+    m.OpinionGiven: Route((AGENTS,), _field("decision_id")),
+    m.DecisionCase: Route((DECISION_CASES,), _field("decision_id")),
 }
 
 

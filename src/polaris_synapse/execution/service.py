@@ -22,6 +22,7 @@ from polaris_synapse.bus.port import Bus, BusError
 from polaris_synapse.domain.messages import (
     ConfigureVenues,
     Message,
+    VenueBalances,
     VenueCancel,
     VenueListing,
     VenueOrderStatus,
@@ -33,15 +34,16 @@ from polaris_synapse.domain.messages import (
 from polaris_synapse.domain.orders import OrderEvent
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import VENUE_COMMANDS
+from polaris_synapse.execution.dispatch import Dispatch, VenueCommand
 from polaris_synapse.execution.metrics import ExecutionMetrics
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.execution.venues.port import Venue, VenueNotSentError
 from polaris_synapse.execution.view import OpenOrdersView, VenueOrderView
-from polaris_synapse.risk.core.state import PARTITIONS_MAX
 
 _log = structlog.get_logger("polaris_synapse.execution")
 
-VenueCommand = VenueSubmit | VenueCancel | VenueReplace | VenueQuery
+#: Whether the kill switch keeps an order that risk has approved from leaving; asked when its turn has come.
+Stopped = Callable[[VenueSubmit], bool]
 
 _RETRY_SECONDS: Final = 0.05
 _LATENCIES_KEPT: Final = 0.9
@@ -58,11 +60,6 @@ _REQUEST_NAMES: Final[dict[type[Message], str]] = {
     VenueReplace: "replace",
     VenueQuery: "query",
 }
-
-
-def lane_of(order_id: int, lanes: int) -> int:
-    """The lane of an order. Ids are a counter times PARTITIONS_MAX, so the counter spreads them, not the id."""
-    return order_id // PARTITIONS_MAX % lanes
 
 
 def dated(status: VenueOrderStatus) -> VenueOrderStatus:
@@ -82,13 +79,14 @@ class VenueHealth(Struct, frozen=True, kw_only=True):
 
 
 class _VenueLink:
-    """One venue with its lanes; what the adapter says goes to the service's outgoing queue."""
+    """One venue with what waits for it; what the adapter says goes to the service's outgoing queue."""
 
-    def __init__(self, venue: Venue, say: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
+    def __init__(self, venue: Venue, dispatch: Dispatch, say: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
         self.venue = venue
+        self.dispatch = dispatch
         self.submit_seconds = 0.0
         self.must_ask = anyio.Event()
-        self.lanes: list[MemoryObjectSendStream[VenueCommand]] = []
+        self.arrived = anyio.Event()
         self._say = say
 
     async def deliver(self, reports: Sequence[VenueReport], /) -> None:
@@ -98,10 +96,6 @@ class _VenueLink:
     def reconnected(self) -> None:
         """See VenueEvents."""
         self.must_ask.set()
-
-    async def enqueue(self, command: VenueCommand) -> None:
-        """Put a command behind the others of its order."""
-        await self.lanes[lane_of(command.order_id, len(self.lanes))].send(command)
 
     def note_latency(self, seconds: float) -> None:
         """Take one answer into the recent mean."""
@@ -120,6 +114,7 @@ class ExecutionService:
         registry: CollectorRegistry,
         settings: ExecutionSettings,
         venues: Sequence[Venue],
+        stopped: Stopped = lambda _: False,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -127,10 +122,9 @@ class ExecutionService:
         self._metrics = ExecutionMetrics(registry)
         self._view = OpenOrdersView()
         self._outgoing: MemoryObjectSendStream[Sequence[Message]] | None = None
-        self._links = {venue.name: _VenueLink(venue, self._say) for venue in venues}
+        self._links = {venue.name: _VenueLink(venue, self.new_dispatch(), self._say) for venue in venues}
         self._running = False
-        #: Orders whose cancel waits for its turn: what else waits of them does not leave any more.
-        self._cancels_waiting: set[int] = set()
+        self._stopped = stopped
         self._halts: dict[str, Callable[[], bool]] = {}
 
     # -- for the API --------------------------------------------------------------------------------------------
@@ -183,13 +177,10 @@ class ExecutionService:
                 await self._send([self._configuration()])
                 tasks.start_soon(self._send_reports, waiting)
                 for link in self._links.values():
-                    link.lanes = []
-                    for _ in range(settings.lanes_per_venue):
-                        lane, requests = anyio.create_memory_object_stream[VenueCommand](settings.lane_requests_max)
-                        link.lanes.append(lane)
-                        tasks.start_soon(self._work_off, link, requests)
+                    tasks.start_soon(self._work_off, link)
                     tasks.start_soon(self._keep_running, link)
                     tasks.start_soon(self._reconcile, link)
+                    tasks.start_soon(self._watch_balances, link)
                     tasks.start_soon(self._ask_after_gaps, link)
                 self._running = True
                 async for batch in commands:
@@ -200,9 +191,15 @@ class ExecutionService:
             self._running = False
             self._outgoing.close()
             waiting.close()
-            for link in self._links.values():
-                for lane in link.lanes:
-                    lane.close()
+
+    def new_dispatch(self) -> Dispatch:
+        """What orders the requests of one venue."""
+        settings = self._settings
+        return Dispatch(
+            at_once=settings.requests_at_once_max,
+            cancels_at_once=settings.cancels_at_once_max,
+            waiting_max=settings.venue_requests_waiting_max,
+        )
 
     def _configuration(self) -> ConfigureVenues:
         listings = [
@@ -226,7 +223,7 @@ class ExecutionService:
         for order in self._view.all():
             link = self._links.get(order.venue)
             if order.order_id in wanted and link is not None:
-                # Behind the order itself in its lane, so a cancel never overtakes what it cancels.
+                # Behind what waits of the order itself, so a cancel never overtakes what it cancels.
                 command = VenueCancel(
                     time_ns=self._clock.now_ns(),
                     venue=order.venue,
@@ -235,8 +232,7 @@ class ExecutionService:
                     venue_client_id=order.venue_client_id,
                     venue_order_id=order.venue_order_id,
                 )
-                self._note_waiting(command)
-                await link.enqueue(command)
+                await self._enqueue(link, command)
                 sent.append(order.order_id)
         return sent
 
@@ -272,17 +268,34 @@ class ExecutionService:
         if isinstance(message, VenueSubmit) and not (link.venue.capabilities.simulated or self._settings.real_trading):
             await self._say(self._refused(message, Reason.REAL_TRADING_DISABLED, f"{message.venue} trades for real"))
             return
-        self._note_waiting(message)
-        await link.enqueue(message)
+        await self._enqueue(link, message)
 
-    async def _work_off(self, link: _VenueLink, lane: MemoryObjectReceiveStream[VenueCommand]) -> None:
-        with lane:
-            async for command in lane:
-                await self._say(await self._carry_out(link, command))
+    async def _enqueue(self, link: _VenueLink, command: VenueCommand) -> None:
+        """Let a request wait for its turn. It never waits here, or the cancels behind it would wait with it."""
+        self._view.note(command)
+        if link.dispatch.put(command):
+            link.arrived.set()
+        else:
+            detail = f"{link.dispatch.waiting} requests wait for {link.venue.name} already"
+            await self._say(self._refused(command, Reason.VENUE_UNAVAILABLE, detail))
+
+    async def _work_off(self, link: _VenueLink) -> None:
+        async with anyio.create_task_group() as requests:
+            while True:
+                link.arrived = anyio.Event()
+                while (command := link.dispatch.take()) is not None:
+                    requests.start_soon(self._request, link, command)
+                await link.arrived.wait()
+
+    async def _request(self, link: _VenueLink, command: VenueCommand) -> None:
+        """One request, from its turn to the report of what is known of it."""
+        await self._say(await self._carry_out(link, command))
+        link.dispatch.done(command.order_id)
+        link.arrived.set()
 
     async def _carry_out(self, link: _VenueLink, command: VenueCommand) -> Sequence[Message]:
         """One call of an adapter; what is known after it."""
-        held_back = self._held_back(command)
+        held_back = self.held_back(link.dispatch, command)
         if held_back is not None:
             return held_back
         venue, name = link.venue, _REQUEST_NAMES[type(command)]
@@ -310,20 +323,14 @@ class ExecutionService:
             self._metrics.unknown_outcomes.labels(venue.name, name).inc()
             return self._lost(command, f"{name}: {text}"[:200])
 
-    def _note_waiting(self, command: VenueCommand) -> None:
-        """A command joins the others of its order."""
-        self._view.note(command)
-        if isinstance(command, VenueCancel):
-            self._cancels_waiting.add(command.order_id)
-
-    def _held_back(self, command: VenueCommand) -> Sequence[Message] | None:
+    def held_back(self, dispatch: Dispatch, command: VenueCommand) -> Sequence[Message] | None:
         """The reports of a command that must not leave now that its turn has come; None for one that may."""
-        if isinstance(command, VenueCancel):
-            self._cancels_waiting.discard(command.order_id)
-            return None
-        if isinstance(command, VenueSubmit) and command.order_id in self._cancels_waiting:
-            # Somebody has stopped it, the kill switch perhaps: what has not left must not leave after that.
-            return (self._report(command, OrderEvent.CANCEL, Reason.NONE, "it was cancelled before it was sent"),)
+        if isinstance(command, VenueSubmit):
+            if dispatch.is_cancelled(command.order_id):
+                # Somebody has stopped it, the kill switch perhaps: what has not left must not leave after that.
+                return self._reports(command, OrderEvent.CANCEL, Reason.NONE, "it was cancelled before it was sent")
+            if self._stopped(command):
+                return self._refused(command, Reason.KILL_SWITCH, "the kill switch was pulled before it was sent")
         waited_seconds = (self._clock.now_ns() - command.time_ns) / 1e9
         if isinstance(command, VenueSubmit | VenueReplace) and waited_seconds > self._settings.request_age_seconds_max:
             # The core may be about to take its absence for proved, so it must not arrive any more.
@@ -340,7 +347,7 @@ class ExecutionService:
         if isinstance(command, VenueCancel) and reason is Reason.VENUE_UNAVAILABLE:
             # Not refused by the venue but not sent: as a lost one it is asked about, and sent again while it is wanted.
             return self._lost(command, detail)
-        return (self._report(command, _REFUSALS[type(command)], reason, detail),)
+        return self._reports(command, _REFUSALS[type(command)], reason, detail)
 
     def _lost(self, command: VenueCommand, detail: str) -> Sequence[Message]:
         """The reports of a request whose outcome is not known."""
@@ -355,7 +362,12 @@ class ExecutionService:
                     detail=detail,
                 ),
             )
-        return (self._report(command, OrderEvent.LOSE, Reason.VENUE_UNKNOWN_OUTCOME, detail),)
+        return self._reports(command, OrderEvent.LOSE, Reason.VENUE_UNKNOWN_OUTCOME, detail)
+
+    def _reports(self, command: VenueCommand, event: OrderEvent, reason: Reason, detail: str) -> Sequence[Message]:
+        """One report for each order of a request."""
+        parts = (command, *command.also) if isinstance(command, VenueSubmit) else (command,)
+        return [self._report(part, event, reason, detail) for part in parts]
 
     def _report(self, command: VenueCommand, event: OrderEvent, reason: Reason, detail: str) -> VenueReport:
         return VenueReport(
@@ -417,16 +429,33 @@ class ExecutionService:
             await link.must_ask.wait()
             link.must_ask = anyio.Event()
             for order in self._view.of_venue(link.venue.name):
-                await link.enqueue(
-                    VenueQuery(
-                        time_ns=self._clock.now_ns(),
-                        venue=order.venue,
-                        symbol=order.symbol,
-                        order_id=order.order_id,
-                        venue_client_id=order.venue_client_id,
-                        venue_order_id=order.venue_order_id,
-                    )
+                query = VenueQuery(
+                    time_ns=self._clock.now_ns(),
+                    venue=order.venue,
+                    symbol=order.symbol,
+                    order_id=order.order_id,
+                    venue_client_id=order.venue_client_id,
+                    venue_order_id=order.venue_order_id,
                 )
+                await self._enqueue(link, query)
+            await self._say_balances(link)
+
+    async def _watch_balances(self, link: _VenueLink) -> None:
+        """Tell the core what a venue holds, now and then; it compares."""
+        while True:
+            await self._say_balances(link)
+            await self._clock.sleep(self._settings.balances_seconds)
+
+    async def _say_balances(self, link: _VenueLink) -> None:
+        name = link.venue.name
+        try:
+            with anyio.fail_after(self._settings.request_timeout_seconds):
+                balances = await link.venue.balances()
+        except Exception as error:
+            _log.info("venue's balances not known", venue=name, error=str(error) or type(error).__name__)
+            return
+        now_ns = self._clock.now_ns()
+        await self._say((VenueBalances(time_ns=now_ns, venue=name, balances=tuple(balances), answered_ns=now_ns),))
 
     async def _reconcile(self, link: _VenueLink) -> None:
         """Look through a venue's open orders now and then for any that the desk does not know.

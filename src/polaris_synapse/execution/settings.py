@@ -24,16 +24,19 @@ class ExecutionSettings(Struct, frozen=True, kw_only=True):
     ``real_trading`` is the desk's ENABLE_REAL_TRADING. ``request_timeout_seconds`` bounds one call of an adapter. It
     and ``request_age_seconds_max``, how long an order or a replacement may wait before it is sent, lie together below
     the core's own patience (ExecutionRules.acknowledge_timeout_ns): what the core has given up is never sent. Requests
-    for one order follow each other in one of ``lanes_per_venue`` lanes.
+    for one order follow each other; ``requests_at_once_max`` of different orders are under way at a venue, and
+    ``cancels_at_once_max`` more for orders that are to be cancelled.
     """
 
     real_trading: bool = False
     request_timeout_seconds: float = 10.0
     request_age_seconds_max: float = 4.0
-    lanes_per_venue: int = 32
-    lane_requests_max: int = 256
+    requests_at_once_max: int = 32
+    cancels_at_once_max: int = 256
+    venue_requests_waiting_max: int = 8_192
     commands_backlog_messages_max: int = 20_000
     report_batches_waiting_max: int = 10_000
     reports_a_send_max: int = 1_000
     reconcile_seconds: float = 60.0
+    balances_seconds: float = 15.0
     retry_seconds_max: float = 5.0

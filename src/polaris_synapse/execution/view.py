@@ -61,6 +61,9 @@ class OpenOrdersView:
 
     def note(self, message: Message) -> None:
         """Take in a command to a venue, or what came back."""
+        if isinstance(message, VenueSubmit):
+            for other in message.also:
+                self.note(other)
         if isinstance(message, VenueSubmit | VenueQuery | VenueCancel | VenueReplace):
             if message.order_id not in self._orders:
                 self._orders[message.order_id] = VenueOrderView(

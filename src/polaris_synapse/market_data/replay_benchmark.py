@@ -127,6 +127,18 @@ def run(
     return replace(report, figures=tuple(_figures(report)))
 
 
+def replayed_messages(paths: Sequence[Path], instruments: Iterable[Instrument] | None = None) -> Iterator[Message]:
+    """Everything that the core says while it replays recordings, merged by receive time. Raises as ``run`` does."""
+    known = {instrument.symbol: instrument for instrument in instruments or default_instruments()}
+    recordings = [read_recording(path) for path in paths]
+    parser = FrameParser(known.values(), source="replay")
+    core = MarketDataCore()
+    tally = _Tally()
+    for batch in _batches(heapq.merge(*recordings, key=lambda frame: frame.time_ns)):
+        for message in tally.parse(batch, parser, known):
+            yield from core.apply(message)
+
+
 def _figures(report: ReplayReport) -> Iterator[Figure]:
     for symbol in report.symbols:
         name = symbol.symbol

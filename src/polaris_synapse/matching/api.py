@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from polaris_synapse.domain.money import format_amount
@@ -45,11 +46,15 @@ def build_api(
     readiness: Mapping[str, Callable[[], str | None]],
     openapi: OpenApiInfo | None = None,
     allowed_hosts: Sequence[str] = (),
+    more_routes: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
-    """The ASGI app of the matching service. It reads ``core`` between two of its messages, never during one."""
+    """The ASGI app of the matching service. It reads ``core`` between two of its messages, never during one.
+
+    ``more_routes``: what takes a bus, where the process has one that carries commands.
+    """
     handlers = _Handlers(core, authenticator)
     unknown = (Reason.SYMBOL_NOT_FOUND,)
-    routes = [
+    routes: list[BaseRoute] = [
         api_route("GET", "/symbols", handlers.symbols, summary="The internal venue's books.", tag="Books",
                   response=SymbolsBody),
         api_route("GET", "/books/{symbol}", handlers.book, summary="A book by price.", tag="Books",
@@ -58,6 +63,7 @@ def build_api(
                   path_parameters=SymbolPath, query=OrdersQuery, response=BookOrdersBody, reasons=unknown),
         api_route("GET", "/statistics/{symbol}", handlers.statistics, summary="The last 24 hours of a book.",
                   tag="Books", path_parameters=SymbolPath, response=StatisticsBody, reasons=unknown),
+        *more_routes,
     ]  # fmt: skip
     return service_app(
         service=SERVICE,

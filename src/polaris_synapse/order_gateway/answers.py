@@ -14,6 +14,7 @@ from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import Answer
 from polaris_synapse.domain.orders import Order, Side
 from polaris_synapse.domain.reasons import Reason, explain
+from polaris_synapse.order_gateway.brief import BriefAnswer, brief_answer
 from polaris_synapse.order_gateway.entry import OrderEntry, OrderKey, the_account
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.order_params import OrderParams, ReplaceParams
@@ -33,7 +34,7 @@ class Outcome(Struct, frozen=True):
     """A body and its HTTP status, and the account it was about."""
 
     status: int
-    body: OrderAnswer | PendingAnswer
+    body: OrderAnswer | PendingAnswer | BriefAnswer
     account: str
 
 
@@ -57,8 +58,12 @@ class Answers:
         key = OrderKey(0, params.client_order_id or "", account)
         return await self._outcome(answer, key, wait_ms, fresh_status=201)
 
-    def submit_soon(self, principal: Principal, params: OrderParams, done: OutcomeDone, *, entry: str) -> str | None:
+    def submit_soon(
+        self, principal: Principal, params: OrderParams, done: OutcomeDone, *, entry: str, brief: bool = False
+    ) -> str | None:
         """``submit`` at risk's verdict, without a coroutine. Returns the account that the order is for.
+
+        ``brief``: a BriefAnswer for an order that was taken, at a tenth of the price of the whole order.
 
         None: something has to be waited for before the order can be sent, so use ``submit``; nothing was done. Raises
         ApiError where the order never reaches risk; ``done`` is not called then.
@@ -68,7 +73,7 @@ class Answers:
         def answered(answer: Answer) -> None:
             try:
                 key = OrderKey(0, params.client_order_id or "", account or "")
-                outcome: Outcome | Exception = self._outcome_now(answer, key, fresh_status=201)
+                outcome: Outcome | Exception = self._outcome_now(answer, key, fresh_status=201, brief=brief)
             except Exception as error:  # handed on: the caller tells refusals from bugs
                 outcome = error
             done(outcome)
@@ -124,9 +129,18 @@ class Answers:
 
     async def cancel_on_disconnect(self, principal: Principal, account: str) -> None:
         """Cancel every open order of an account whose connection ended. Raises ApiError."""
-        answer = await self._entry.cancel_all(principal, account=account, reason=Reason.CANCELLED_ON_DISCONNECT)
+        answer = await self._entry.cancel_all(
+            principal, account=account, reason=Reason.CANCELLED_ON_DISCONNECT, metered=False
+        )
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
+
+    async def settled(self, principal: Principal, key: OrderKey, *, wait_ms: int) -> Outcome:
+        """An order of the principal's, waited for as a submission of it would be."""
+        order = await self._entry.find(principal, key)
+        await self.markets.instrument(order.request.symbol)
+        await self._tracker.settle(order, wait_ms)
+        return self._outcome_now(Answer(time_ns=0, request_id="", order=order), key, fresh_status=200)
 
     async def found(self, principal: Principal, key: OrderKey) -> OrderAnswer:
         """An order of the principal's."""
@@ -142,10 +156,12 @@ class Answers:
                 await self._tracker.settle(order, wait_ms)
         return self._outcome_now(answer, key, fresh_status=fresh_status)
 
-    def _outcome_now(self, answer: Answer, key: OrderKey, *, fresh_status: int) -> Outcome:
+    def _outcome_now(self, answer: Answer, key: OrderKey, *, fresh_status: int, brief: bool = False) -> Outcome:
         """What an answer means to the client, with the order as it is known now. Raises ApiError for a refusal."""
         if answer.reason is Reason.TIMED_OUT:
             return Outcome(202, _pending(key), key.account)
+        if answer.approval_id:
+            return Outcome(202, _held(answer, key), key.account)
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
         if answer.order is None:
@@ -154,7 +170,11 @@ class Answers:
         instrument = self.markets.known(order.request.symbol)
         if instrument is None:
             raise RuntimeError(f"{order.request.symbol} was read before and is not known now")
-        body = self._order_answer(order, instrument, duplicate=answer.duplicate)
+        body: OrderAnswer | BriefAnswer
+        if brief:
+            body = brief_answer(order, instrument, duplicate=answer.duplicate)
+        else:
+            body = self._order_answer(order, instrument, duplicate=answer.duplicate)
         return Outcome(200 if answer.duplicate else fresh_status, body, order.request.account)
 
     def _order_answer(self, order: Order, instrument: Instrument, *, duplicate: bool = False) -> OrderAnswer:
@@ -170,6 +190,19 @@ def _named(params: OrderParams) -> OrderParams:
     if params.client_order_id is not None:
         return params
     return msgspec.structs.replace(params, client_order_id=f"gw-{secrets.token_hex(12)}")
+
+
+def _held(answer: Answer, key: OrderKey) -> PendingAnswer:
+    """An agent's order that waits for a person's approval."""
+    return PendingAnswer(
+        reason_code=int(answer.reason),
+        reason=answer.reason.name,
+        message=answer.detail,
+        account=key.account,
+        client_order_id=key.client_order_id,
+        link=f"/approvals/{answer.approval_id}",
+        approval_id=answer.approval_id,
+    )
 
 
 def _pending(key: OrderKey) -> PendingAnswer:

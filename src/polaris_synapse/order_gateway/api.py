@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.order_gateway.api_lists import list_routes
 from polaris_synapse.order_gateway.api_orders import order_routes
 from polaris_synapse.order_gateway.api_reads import read_routes
 from polaris_synapse.order_gateway.api_users import user_routes
@@ -35,9 +36,9 @@ SECURITY_SCHEMES: Final = {
 _DESCRIPTION: Final = (
     "Orders, balances and positions of the desk. Prices, quantities and amounts are decimal text both ways. "
     "The WebSocket at /ws takes JSON requests {id, method, params} with the methods login, ping, subscribe, "
-    "unsubscribe, submit, cancel, cancel_all and replace, answers {id, result} or {id, error}, and sends events of the "
-    "channels orders, executions, balances, positions, decisions, status and market:SYMBOL. Its params are the bodies "
-    "of the same names here."
+    "unsubscribe, submit, cancel, cancel_all, replace, submit_list and cancel_list, answers {id, result} or "
+    "{id, error}, and sends events of the channels orders, lists, executions, balances, positions, decisions, status "
+    "and market:SYMBOL. Its params are the bodies of the same names here."
 )
 
 
@@ -45,6 +46,7 @@ def build_api(service: GatewayService, *, readiness: Mapping[str, Callable[[], s
     """The ASGI app of the gateway. ``readiness``: checks besides its own, of what its orders go through."""
     routes: list[BaseRoute] = [
         *order_routes(service),
+        *list_routes(service),
         *read_routes(service),
         *user_routes(service),
         WebSocketRoute("/ws", _websocket_endpoint(service)),
@@ -71,6 +73,7 @@ def _websocket_endpoint(service: GatewayService) -> Callable[[WebSocket], Awaita
             websocket,
             authenticator=service.authenticator,
             answers=service.answers,
+            lists=service.lists,
             hub=service.hub,
             limiter=service.limiter,
             metrics=service.metrics,

@@ -184,6 +184,7 @@ def _batch_item(outcome: Outcome | ApiError, request_id: str) -> BatchItem:
         return BatchItem(status=http_status(outcome.reason), error=body)
     if isinstance(outcome.body, PendingAnswer):
         return BatchItem(status=outcome.status, pending=outcome.body)
+    assert isinstance(outcome.body, OrderAnswer), "only the order port asks for answers in few words"
     return BatchItem(status=outcome.status, result=outcome.body)
 
 

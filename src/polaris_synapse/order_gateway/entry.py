@@ -30,6 +30,7 @@ from polaris_synapse.order_gateway.order_params import (
 )
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.order_gateway.tracker import OrderTracker
+from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX
 from polaris_synapse.storage.port import ReadModels, ReadModelsLagError
 from polaris_synapse.web.authentication import Principal, Role
 from polaris_synapse.web.errors import ApiError, http_status
@@ -170,29 +171,38 @@ class OrderEntry:
         symbol: str = "",
         side: Side | None = None,
         reason: Reason = Reason.CANCELLED_BY_USER,
+        metered: bool = True,
     ) -> Answer:
-        """Cancel every open order that matches, on the account given or on every one of the principal's."""
+        """Cancel every open order that matches, on the account given or on every one of the principal's.
+
+        Not ``metered``: the desk does it for a client that is gone, which no budget may prevent.
+        """
         principal.require(*CANCELLING_ROLES)
         accounts = principal.account_filter(account)
-        await spend(self._limiter, self._settings.cancels, principal.actor)
+        if metered:
+            await spend(self._limiter, self._settings.cancels, principal.actor)
         order_ids: list[int] = []
         answer: Answer | None = None
         for name in ("",) if accounts is None else accounts:
-            answer = await self._ask(
-                "cancel_all",
-                CancelAll(
-                    time_ns=self._clock.now_ns(),
-                    request_id=self._request_id(),
-                    actor=principal.actor,
-                    account=name,
-                    symbol=symbol,
-                    side=side,
-                    reason=reason,
-                ),
-            )
-            if answer.reason is not Reason.NONE:
-                return answer
-            order_ids += answer.order_ids
+            more = True
+            while more:
+                answer = await self._ask(
+                    "cancel_all",
+                    CancelAll(
+                        time_ns=self._clock.now_ns(),
+                        request_id=self._request_id(),
+                        actor=principal.actor,
+                        account=name,
+                        symbol=symbol,
+                        side=side,
+                        reason=reason,
+                    ),
+                )
+                if answer.reason is not Reason.NONE:
+                    return answer
+                order_ids += answer.order_ids
+                # The core cancels so many at once and leaves the rest to the next time that it is asked.
+                more = len(answer.order_ids) >= CANCELS_AT_ONCE_MAX
         if answer is None:
             raise ApiError(Reason.ACCOUNT_NOT_ALLOWED, "There is no account that is yours to use.")
         return Answer(time_ns=answer.time_ns, request_id=answer.request_id, order_ids=tuple(order_ids))
@@ -260,6 +270,12 @@ class OrderEntry:
     async def ask(self, kind: str, principal: Principal, command: Command) -> Answer:
         """Send a command of the principal's that is no order: funds, say."""
         await spend(self._limiter, self._settings.orders, principal.actor)
+        return await self._ask(kind, command)
+
+    async def cancel_command(self, kind: str, principal: Principal, command: Command) -> Answer:
+        """Send a command of the principal's that cancels: it has the budget of cancels."""
+        principal.require(*CANCELLING_ROLES)
+        await spend(self._limiter, self._settings.cancels, principal.actor)
         return await self._ask(kind, command)
 
     async def _ask(self, kind: str, command: Command) -> Answer:

@@ -15,6 +15,7 @@ from polaris_synapse.bus.port import Bus, SlowConsumerError
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.topics import EXECUTIONS, MARKET_DATA_NORMALIZED, RISK_EVENTS, TRADING_DECISIONS
+from polaris_synapse.order_gateway.list_params import list_view
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
 from polaris_synapse.order_gateway.settings import GatewaySettings
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 _ENCODER: Final = msgspec.json.Encoder()
 
 #: Channels of a principal's own accounts, and channels that are the same for everybody.
-ACCOUNT_CHANNELS: Final = frozenset({"orders", "executions", "balances", "positions"})
+ACCOUNT_CHANNELS: Final = frozenset({"orders", "lists", "executions", "balances", "positions"})
 SHARED_CHANNELS: Final = frozenset({"status"})
 #: A principal hears of decisions on accounts that are theirs.
 DECISIONS: Final = "decisions"
@@ -68,6 +69,8 @@ class Hub:
         self.listening = 0
         self._handlers: dict[type[m.Message], Callable[[Any], None]] = {
             m.OrderUpdated: self._order,
+            m.OrderListUpdated: self._order_list,
+            m.BookStatusChanged: self._book_status,
             m.ExecutionRecorded: self._execution,
             m.BalanceChanged: self._balance,
             m.PositionChanged: self._position,
@@ -157,6 +160,22 @@ class Hub:
         instrument = self._markets.known(order.request.symbol)
         if "orders" in self._listeners and instrument is not None:
             self._send("orders", "order", message, order_view(order, instrument), order.request.account)
+
+    def _order_list(self, message: m.OrderListUpdated) -> None:
+        if "lists" in self._listeners:
+            order_list = message.order_list
+            self._send("lists", "order_list", message, list_view(order_list), order_list.request.account)
+
+    def _book_status(self, message: m.BookStatusChanged) -> None:
+        self._markets.take_status(message.symbol, message.status)
+        data = {
+            "symbol": message.symbol,
+            "status": message.status,
+            "reason": message.reason.name,
+            "until": iso_time(message.until_ns),
+        }
+        self._send("status", "book", message, data)
+        self._send(MARKET_PREFIX + message.symbol, "book_status", message, data)
 
     def _execution(self, message: m.ExecutionRecorded) -> None:
         self._tracker.take_execution(message)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from polaris_synapse.bus.clock import Clock
-from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.instruments import Instrument, InstrumentStatus
 from polaris_synapse.domain.messages import Mark
 from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.reasons import Reason
@@ -54,6 +56,12 @@ class Markets:
     def asset(self, code: str) -> Asset | None:
         """An asset that some instrument trades."""
         return self._assets.get(code)
+
+    def take_status(self, symbol: str, status: InstrumentStatus) -> None:
+        """An instrument's book stopped or opened."""
+        instrument = self._instruments.get(symbol)
+        if instrument is not None:
+            self._instruments[symbol] = replace(instrument, status=status)
 
     def take_mark(self, mark: Mark) -> None:
         """A new price."""

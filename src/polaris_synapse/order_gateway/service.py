@@ -16,10 +16,10 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.answers import Answers
 from polaris_synapse.order_gateway.audit import AuditTrail
 from polaris_synapse.order_gateway.authentication import GatewayAuthenticator
-from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
 from polaris_synapse.order_gateway.entry import OrderEntry
 from polaris_synapse.order_gateway.hub import Hub
 from polaris_synapse.order_gateway.limits import RateLimiter, TokenBuckets
+from polaris_synapse.order_gateway.list_entry import ListEntry
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
 from polaris_synapse.order_gateway.nonces import ReplayCache
@@ -27,8 +27,11 @@ from polaris_synapse.order_gateway.passwords import Passwords
 from polaris_synapse.order_gateway.reads import Reads
 from polaris_synapse.order_gateway.session import Session
 from polaris_synapse.order_gateway.settings import GatewaySettings
+from polaris_synapse.order_gateway.shared import SHARED_BUDGETS, SharedBudgets, SharedCredentials
 from polaris_synapse.order_gateway.tokens import Tokens
 from polaris_synapse.order_gateway.tracker import OrderTracker
+from polaris_synapse.storage.cache.port import SharedCache
+from polaris_synapse.storage.cache.revocations import RevocationMirror
 from polaris_synapse.storage.port import ReadModels, ReadModelsLagError
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +58,7 @@ class GatewayService:
         data_directory: Path,
         valuation_asset: str = "USDT",
         limiter: RateLimiter | None = None,
+        cache: SharedCache | None = None,
         hasher: argon2.PasswordHasher | None = None,
         notes: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
@@ -64,11 +68,17 @@ class GatewayService:
         self.read_models = read_models
         self.notes = notes or dict
         memory = settings.auth_database == ":memory:"
-        self.credentials = SqliteCredentials(
+        self.credentials = SharedCredentials(
             settings.auth_database if memory else data_directory / settings.auth_database
         )
         self.metrics = GatewayMetrics(registry)
-        self.limiter: RateLimiter = limiter or TokenBuckets(clock, keys_max=settings.limiter_keys_max)
+        buckets = TokenBuckets(clock, keys_max=settings.limiter_keys_max)
+        self.limiter: RateLimiter = limiter or (
+            buckets if cache is None else SharedBudgets(cache, clock, buckets, SHARED_BUDGETS)
+        )
+        self.cache = cache
+        if cache is not None:
+            self.credentials.mirror = RevocationMirror(cache, clock)
         self.audit = AuditTrail(
             bus,
             clock,
@@ -110,6 +120,15 @@ class GatewayService:
             settings=settings,
         )
         self.answers = Answers(self.entry, self.markets, self.tracker)
+        self.lists = ListEntry(
+            entry=self.entry,
+            read_models=read_models,
+            clock=clock,
+            markets=self.markets,
+            tracker=self.tracker,
+            limiter=self.limiter,
+            settings=settings,
+        )
         self.reads = Reads(read_models, self.entry, self.markets, valuation_asset)
         self.hub = Hub(bus, self.markets, self.tracker, self.metrics, settings)
         self.sessions: set[Session] = set()
@@ -132,6 +151,8 @@ class GatewayService:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hub.run, started or _nothing)
                 group.start_soon(self.audit.run)
+                if self.credentials.mirror is not None:
+                    group.start_soon(self.credentials.mirror.run)
                 group.start_soon(self._keep_markets)
                 group.start_soon(self._keep_credentials)
         finally:
@@ -140,6 +161,9 @@ class GatewayService:
                 session.close(1001, Reason.SHUTTING_DOWN)
             self._opened = False
             self.credentials.close()
+            if self.cache is not None:
+                with anyio.CancelScope(shield=True):
+                    await self.cache.close()
 
     async def _keep_markets(self) -> None:
         while True:

@@ -24,9 +24,11 @@ from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.answers import Answers, Outcome
 from polaris_synapse.order_gateway.authentication import GatewayAuthenticator, Identity, SignedParts
-from polaris_synapse.order_gateway.entry import OrderKey
+from polaris_synapse.order_gateway.entry import OrderKey, the_account
 from polaris_synapse.order_gateway.hub import ACCOUNT_CHANNELS, DECISIONS, MARKET_PREFIX, SHARED_CHANNELS, Hub
 from polaris_synapse.order_gateway.limits import RateLimiter, spend
+from polaris_synapse.order_gateway.list_entry import ListEntry, ListKey
+from polaris_synapse.order_gateway.list_params import ClientListId, ListId, ListParams
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
 from polaris_synapse.order_gateway.order_params import (
     Account,
@@ -60,7 +62,18 @@ class WsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What a client sends. ``id`` is the client's own and comes back with the answer."""
 
     id: RequestId
-    method: Literal["login", "ping", "subscribe", "unsubscribe", "submit", "cancel", "cancel_all", "replace"]
+    method: Literal[
+        "login",
+        "ping",
+        "subscribe",
+        "unsubscribe",
+        "submit",
+        "cancel",
+        "cancel_all",
+        "replace",
+        "submit_list",
+        "cancel_list",
+    ]
     params: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -112,6 +125,20 @@ class CancelAllParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     side: Side | None = None
 
 
+class SubmitListParams(ListParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list, and how long its first order's acknowledgement may be waited for."""
+
+    wait_ms: WaitMs = 0
+
+
+class CancelListParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One list, by one of its two ids."""
+
+    list_id: ListId | None = None
+    client_list_id: ClientListId | None = None
+    account: Account | None = None
+
+
 class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing."""
 
@@ -132,6 +159,7 @@ class Session:
         *,
         authenticator: GatewayAuthenticator,
         answers: Answers,
+        lists: ListEntry,
         hub: Hub,
         limiter: RateLimiter,
         metrics: GatewayMetrics,
@@ -142,6 +170,7 @@ class Session:
         self._websocket = websocket
         self._authenticator = authenticator
         self._answers = answers
+        self._lists = lists
         self._hub = hub
         self._limiter = limiter
         self._metrics = metrics
@@ -166,6 +195,8 @@ class Session:
             "cancel": (CancelParams, self._cancel),
             "cancel_all": (CancelAllParams, self._cancel_all),
             "replace": (ReplaceOneParams, self._replace),
+            "submit_list": (SubmitListParams, self._submit_list),
+            "cancel_list": (CancelListParams, self._cancel_list),
         }
 
     @property
@@ -409,12 +440,13 @@ class Session:
         return {"channels": sorted(self._channels)}
 
     async def _submit(self, params: SubmitParams) -> object:
-        outcome = await self._answers.submit(self._who(), params, wait_ms=params.wait_ms, entry="websocket")
-        self._accounts_traded.add(outcome.account)
-        return outcome.body
+        principal = self._who()
+        # Noted before it is sent: a connection that ends meanwhile must not leave the order behind.
+        self._accounts_traded.add(the_account(principal, params.account))
+        return (await self._answers.submit(principal, params, wait_ms=params.wait_ms, entry="websocket")).body
 
     async def _cancel(self, params: CancelParams) -> object:
-        return (await self._answers.cancel(self._who(), _key(params), wait_ms=params.wait_ms)).body
+        return (await self._answers.cancel(self._who(), order_key(params), wait_ms=params.wait_ms)).body
 
     async def _cancel_all(self, params: CancelAllParams) -> object:
         return await self._answers.cancel_all(
@@ -422,7 +454,20 @@ class Session:
         )
 
     async def _replace(self, params: ReplaceOneParams) -> object:
-        return (await self._answers.replace(self._who(), _key(params), params, wait_ms=params.wait_ms)).body
+        return (await self._answers.replace(self._who(), order_key(params), params, wait_ms=params.wait_ms)).body
+
+    async def _submit_list(self, params: SubmitListParams) -> object:
+        principal = self._who()
+        # Noted before it is sent: a connection that ends meanwhile must not leave the list behind.
+        self._accounts_traded.add(the_account(principal, params.account))
+        _, body = await self._lists.submit(principal, params, wait_ms=params.wait_ms)
+        return body
+
+    async def _cancel_list(self, params: CancelListParams) -> object:
+        if (params.list_id is None) == (params.client_list_id is None):
+            raise ApiError(Reason.CONTRADICTORY_FIELDS, "Name the list by list_id or by client_list_id.")
+        key = ListKey(params.list_id or 0, params.client_list_id or "", params.account or "")
+        return await self._lists.cancel(self._who(), key)
 
     async def _goodbye(self) -> None:
         """Close with the reason, if there is one and the client still listens."""
@@ -446,7 +491,8 @@ class Session:
                 _log.error("orders of a lost connection were not cancelled", account=account, error=str(error))
 
 
-def _key(params: CancelParams | ReplaceOneParams) -> OrderKey:
+def order_key(params: CancelParams | ReplaceOneParams) -> OrderKey:
+    """The one order that is named by one of its two ids. Raises ApiError."""
     if (params.order_id is None) == (params.client_order_id is None):
         raise ApiError(Reason.CONTRADICTORY_FIELDS, "Name the order by order_id or by client_order_id.")
     return OrderKey(params.order_id or 0, params.client_order_id or "", params.account or "")

@@ -79,6 +79,7 @@ class OrderView(View, frozen=True, kw_only=True):
     detail: str
     decision_id: str
     venue_order_id: str
+    client_list_id: str
     created_time: str
     created_time_ns: int
     updated_time_ns: int
@@ -200,7 +201,10 @@ class OrderAnswer(View, frozen=True, kw_only=True):
 
 
 class PendingAnswer(View, frozen=True, kw_only=True):
-    """The outcome is not known yet. Ask at ``link``; the same client order id again never orders twice."""
+    """The outcome is not known yet. Ask at ``link``; the same client order id again never orders twice.
+
+    With an ``approval_id`` it is an agent's order that waits for a person; its link is of the agents' service.
+    """
 
     reason_code: int
     reason: str
@@ -208,6 +212,7 @@ class PendingAnswer(View, frozen=True, kw_only=True):
     account: str
     client_order_id: str
     link: str
+    approval_id: str = ""
 
 
 class BatchItem(View, frozen=True, kw_only=True, omit_defaults=True):
@@ -365,6 +370,7 @@ def order_view(order: Order, instrument: Instrument) -> OrderView:
         detail=order.detail,
         decision_id=request.decision_id,
         venue_order_id=order.venue_order_id,
+        client_list_id=request.client_list_id,
         created_time=iso_time(order.created_time_ns),
         created_time_ns=order.created_time_ns,
         updated_time_ns=order.updated_time_ns,

@@ -29,6 +29,7 @@ from polaris_synapse.domain.messages import (
     SetLimits,
 )
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.risk.api_fees import fee_routes
 from polaris_synapse.risk.api_types import (
     AccountPath,
     AccountQuery,
@@ -43,10 +44,12 @@ from polaris_synapse.risk.api_types import (
     KillLevelsBody,
     KillSwitchBody,
     LimitsBody,
+    LimitsChange,
     LimitsFields,
     PositionBody,
     ReenableBody,
     TrippedBody,
+    changed_limits,
 )
 from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.emergency import EmergencyStops
@@ -99,7 +102,11 @@ def build_api(
     return service_app(
         service=SERVICE,
         title="Polaris Synapse risk",
-        routes=[*_stop_routes(handlers), *_limit_routes(handlers)],
+        routes=[
+            *_stop_routes(handlers),
+            *_limit_routes(handlers),
+            *fee_routes(bus, core, clock, authenticator),
+        ],
         registry=registry,
         readiness=readiness,
         openapi=openapi,
@@ -143,6 +150,10 @@ def _limit_routes(handlers: _Handlers) -> list[ApiRoute]:
         api_route("PUT", "/limits/{account}", handlers.set_limits, tag="Limits", path_parameters=AccountPath,
                   summary="Set the limits of an account; * for the desk's default.", body=LimitsFields,
                   response=LimitsBody, roles=_OFFICERS, reasons=(Reason.ACCOUNT_NOT_FOUND, *_COMMAND_REASONS)),
+        api_route("PATCH", "/limits/{account}", handlers.change_limits, tag="Limits", path_parameters=AccountPath,
+                  summary="Change some limits of an account, or of the desk's default; the others stay.",
+                  body=LimitsChange, response=LimitsBody, roles=_OFFICERS,
+                  reasons=(Reason.ACCOUNT_NOT_FOUND, *_COMMAND_REASONS)),
         api_route("GET", "/exposure", handlers.exposure, tag="Exposure", query=AccountQuery,
                   summary="Equity, exposure and positions of your accounts.", response=ExposuresBody,
                   reasons=(Reason.ACCOUNT_NOT_ALLOWED,)),
@@ -268,6 +279,18 @@ class _Handlers:
         )
         return self._limits_of(account)
 
+    async def change_limits(self, request: Request) -> Response:
+        """PATCH /limits/{account}."""
+        principal = await self._officer(request)
+        account = path_struct(request, AccountPath).account
+        change = await read_struct(request, LimitsChange)
+        before = self._core.limits_of(account)
+        if before is None:
+            raise ApiError(Reason.ACCOUNT_NOT_FOUND, f"There is no account {account}.")
+        limits = changed_limits(before, change)
+        await self._ask(SetLimits(time_ns=self._clock.now_ns(), actor=principal.actor, account=account, limits=limits))
+        return self._limits_of(account)
+
     async def exposure(self, request: Request) -> Response:
         """GET /exposure."""
         principal = await self._authenticator.authenticate(request)
@@ -353,7 +376,15 @@ class _Handlers:
         limits = self._core.limits_of(account)
         if limits is None:
             raise ApiError(Reason.ACCOUNT_NOT_FOUND, f"There is no account {account}.")
-        return json_response(LimitsBody(account=account, limits=LimitsFields.of(limits)))
+        asset, decimals = self._core.valuation_asset()
+        return json_response(
+            LimitsBody(
+                account=account,
+                limits=LimitsFields.of(limits),
+                valuation_asset=asset,
+                valuation_decimals=decimals,
+            )
+        )
 
 
 def _not_journaled(order_ids: Sequence[int], kept: bool) -> Response:

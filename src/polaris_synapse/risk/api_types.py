@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from polaris_synapse.domain.messages import KillLevel, RiskLimits
 
@@ -120,11 +120,33 @@ class LimitsFields(Struct, frozen=True, kw_only=True):
         return RiskLimits(**structs.asdict(self))
 
 
+def changed_limits(limits: RiskLimits, change: Struct) -> RiskLimits:
+    """``limits`` with the fields of a LimitsChange that were given."""
+    return structs.replace(
+        limits, **{name: value for name, value in structs.asdict(change).items() if value is not UNSET}
+    )
+
+
+#: The same fields, each of which may be left out: what is left out stays as it is.
+LimitsChange = defstruct(
+    "LimitsChange",
+    [(field.name, field.type | UnsetType, UNSET) for field in structs.fields(LimitsFields)],
+    frozen=True,
+    kw_only=True,
+    module=__name__,
+)
+
+
 class LimitsBody(Struct, frozen=True, kw_only=True):
-    """The limits in force for an account."""
+    """The limits in force for an account.
+
+    Fields ending in ``_units_max`` count minor units of ``valuation_asset``, which has ``valuation_decimals``.
+    """
 
     account: str
     limits: LimitsFields
+    valuation_asset: str
+    valuation_decimals: int | None
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):

@@ -6,17 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
+import anyio.abc
 import structlog
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, BusError, SlowConsumerError
-from polaris_synapse.domain.messages import SetLimits
+from polaris_synapse.domain.messages import CancelAll, KillLevelChanged, SetLimits
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import EXECUTIONS, RISK_EVENTS
 from polaris_synapse.risk.api import build_api
 from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX
 from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.metrics import ALL, RiskMetrics
 from polaris_synapse.risk.settings import RiskSettings
@@ -81,7 +84,7 @@ class RiskService:
         """Run until cancelled. Raises RuntimeError where the core refuses the limits of the settings."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._put_limits_into_force)
-            await self._follow()
+            await self._follow(tasks)
 
     async def _put_limits_into_force(self) -> None:
         """The limits travel through the log, so that a replay judges the past by the limits of its time."""
@@ -98,7 +101,23 @@ class RiskService:
             break
         self._limits_problem = None
 
-    async def _follow(self) -> None:
+    async def _finish_cancels(self, account: str) -> None:
+        """Ask for the cancels that the kill switch left for later. Where this fails the ticks go on with them."""
+        command = CancelAll(
+            time_ns=self._clock.now_ns(),
+            actor="desk",
+            account="" if account == ALL else account,
+            reason=Reason.CANCELLED_BY_KILL_SWITCH,
+        )
+        try:
+            while self._core.keeps_stopped(account):
+                answer = await self._bus.request(replace(command, time_ns=self._clock.now_ns()))
+                if len(answer.order_ids) < CANCELS_AT_ONCE_MAX:
+                    return
+        except BusError as error:
+            _log.warning("cancels of the kill switch are left to the ticks", reason=error.reason.name)
+
+    async def _follow(self, tasks: anyio.abc.TaskGroup) -> None:
         """Take facts as they come. When too many wait, start over from the state instead of slowing the desk."""
         while True:
             try:
@@ -111,7 +130,10 @@ class RiskService:
                     await self._seed_metrics()
                     async for batch in subscription:
                         for envelope in batch:
-                            self._metrics.take(envelope.message)
+                            message = envelope.message
+                            self._metrics.take(message)
+                            if type(message) is KillLevelChanged and len(message.order_ids) > CANCELS_AT_ONCE_MAX:
+                                tasks.start_soon(self._finish_cancels, message.account)
                         self._metrics.show()
                     return
             except SlowConsumerError:

@@ -18,6 +18,17 @@ from sqlalchemy.engine import Connection, make_url
 T = TypeVar("T")
 
 _BUSY_MILLISECONDS: Final = 10_000
+#: Pages of 4 KiB that the write-ahead log gathers before they are copied into the file: pages that change often are
+#: then copied once. SQLite's own 1,000 made a row a quarter dearer.
+_WAL_PAGES_MAX: Final = 8_000
+#: Classes of PostgreSQL's codes for what passes: the connection was lost, resources ran out, the server starts or
+#: stops, the transaction lost a race.
+_PASSING_CLASSES: Final = frozenset({"08", "53", "57", "40"})
+#: Writes refused as read-only: this is a standby, or a primary that was just demoted.
+_PASSING_STATES: Final = frozenset({"25006"})
+_CONNECT_SECONDS_MAX: Final = 5
+#: Long enough for a migration of a big table, which runs over the same connection.
+_STATEMENT_SECONDS_MAX: Final = 300
 
 
 class DatabaseUnavailableError(RuntimeError):
@@ -26,6 +37,15 @@ class DatabaseUnavailableError(RuntimeError):
 
 class DatabaseUrlError(ValueError):
     """A database URL that the desk cannot use."""
+
+
+def sqlstate(error: sa.exc.DBAPIError) -> str:
+    """PostgreSQL's five characters for what went wrong; empty where it gave none."""
+    for one in (error.orig, getattr(error.orig, "__cause__", None)):
+        code = getattr(one, "sqlstate", None)
+        if isinstance(code, str):
+            return code
+    return ""
 
 
 class Database(Protocol):
@@ -37,6 +57,10 @@ class Database(Protocol):
 
     async def read(self, work: Callable[[Connection], T], /) -> T:
         """Run ``work``, which only reads. Raises DatabaseUnavailableError."""
+        ...
+
+    async def fence(self) -> None:
+        """From now on reads see at least what was committed before. Raises DatabaseUnavailableError."""
         ...
 
     async def close(self) -> None:
@@ -80,7 +104,12 @@ class SqliteDatabase:
 
         @sa.event.listens_for(self._engine, "connect")
         def set_up(connection: sqlite3.Connection, _record: Any) -> None:
-            for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", f"busy_timeout={_BUSY_MILLISECONDS}"):
+            for pragma in (
+                "journal_mode=WAL",
+                f"synchronous={synchronous}",
+                f"busy_timeout={_BUSY_MILLISECONDS}",
+                f"wal_autocheckpoint={_WAL_PAGES_MAX}",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
 
     async def write(self, work: Callable[[Connection], T], /) -> T:
@@ -101,6 +130,9 @@ class SqliteDatabase:
 
         return await self._run(self._readers, transaction)
 
+    async def fence(self) -> None:
+        """See Database: every read here sees the newest commit."""
+
     async def _run(self, threads: ThreadPoolExecutor, transaction: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, transaction)
@@ -115,7 +147,7 @@ class SqliteDatabase:
 
 
 class PostgresDatabase:
-    """A Database in PostgreSQL, over asyncpg (the extra ``postgres``)."""
+    """A Database in PostgreSQL, over asyncpg (the extra ``cluster``)."""
 
     def __init__(self, url: str, *, readers_max: int = 2) -> None:
         from sqlalchemy.ext.asyncio import create_async_engine
@@ -126,6 +158,12 @@ class PostgresDatabase:
             max_overflow=0,
             pool_pre_ping=True,
             hide_parameters=True,
+            # A server that stopped answering is one that is gone: nobody waits for it without end.
+            connect_args={
+                "timeout": _CONNECT_SECONDS_MAX,
+                "command_timeout": _STATEMENT_SECONDS_MAX,
+                "server_settings": {"application_name": "polaris-synapse"},
+            },
         )
         self._writing = asyncio.Lock()
 
@@ -138,6 +176,9 @@ class PostgresDatabase:
         """See Database."""
         return await self._run(work)
 
+    async def fence(self) -> None:
+        """See Database: every read here sees the newest commit."""
+
     async def _run(self, work: Callable[[Connection], T]) -> T:
         try:
             async with self._engine.begin() as connection:
@@ -145,7 +186,8 @@ class PostgresDatabase:
         except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
             raise DatabaseUnavailableError(str(error)) from error
         except sa.exc.DBAPIError as error:
-            if error.connection_invalidated:
+            state = sqlstate(error)
+            if error.connection_invalidated or state[:2] in _PASSING_CLASSES or state in _PASSING_STATES:
                 raise DatabaseUnavailableError(str(error.orig)) from error
             raise
 

@@ -20,6 +20,7 @@ from polaris_synapse.domain.messages import (
     LedgerPosted,
     PositionChanged,
 )
+from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
 
 #: Most rows that one question returns.
@@ -54,6 +55,18 @@ class ReadModels(Protocol):
         before_order_id: int = 0,
     ) -> list[Order]:
         """Orders by descending id. Refused ones never became orders and are not among them."""
+        ...
+
+    async def order_list(
+        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
+    ) -> OrderList | None:
+        """One order list by its id or, when that is 0, by its client list id."""
+        ...
+
+    async def order_lists(
+        self, *, account: str | None, open_only: bool = False, limit: int = 100, before_list_id: int = 0
+    ) -> list[OrderList]:
+        """Order lists by descending id."""
         ...
 
     async def executions(

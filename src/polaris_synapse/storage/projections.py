@@ -9,6 +9,7 @@ from sqlalchemy import Table
 
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.domain import messages as m
+from polaris_synapse.domain.order_lists import ListState
 from polaris_synapse.domain.orders import OPEN_STATES, OrderState
 from polaris_synapse.storage import schema
 
@@ -55,6 +56,25 @@ def _order(envelope: Envelope, updated: m.OrderUpdated) -> Iterator[Row]:
             "created_time_ns": order.created_time_ns,
             "updated_time_ns": order.updated_time_ns,
             "body": order,
+        },
+    )
+
+
+def _order_list(_: Envelope, updated: m.OrderListUpdated) -> Iterator[Row]:
+    order_list, request = updated.order_list, updated.order_list.request
+    yield (
+        schema.order_lists,
+        {
+            "list_id": order_list.list_id,
+            "account": request.account,
+            "client_list_id": request.client_list_id,
+            "symbol": request.legs[0].symbol,
+            "type": request.kind.value,
+            "state": order_list.state.value,
+            "is_open": int(order_list.state is ListState.EXECUTING),
+            "created_time_ns": order_list.created_time_ns,
+            "updated_time_ns": order_list.updated_time_ns,
+            "body": order_list,
         },
     )
 
@@ -291,9 +311,12 @@ def _audit(_: Envelope, entry: m.AuditEntry) -> Iterator[Row]:
     )
 
 
-#: What the database of orders holds. SetInstrumentStatus changes a row and is handled by the projector itself.
+#: These change an instrument's row and are handled by the projector itself.
+STATUS_CHANGES: Final = (m.SetInstrumentStatus, m.BookStatusChanged)
+#: What the database of orders holds, besides STATUS_CHANGES.
 ORDER_PROJECTIONS: Final[dict[type[m.Message], Projection]] = {
     m.OrderUpdated: _order,
+    m.OrderListUpdated: _order_list,
     m.ExecutionRecorded: _execution,
     m.BalanceChanged: _balance,
     m.PositionChanged: _position,
@@ -321,16 +344,16 @@ def _order_key(updated: m.OrderUpdated) -> Hashable | None:
 
 def newest_only(facts: Sequence[Envelope]) -> list[Envelope]:
     """Facts without those whose row a later one replaces wholly: an order changes often within one transaction."""
-    seen: set[tuple[type[m.Message], Hashable]] = set()
+    seen_of: dict[type[m.Message], set[Hashable]] = {kind: set() for kind in _REPLACING}
     kept: list[Envelope] = []
     for fact in reversed(facts):
-        kind = type(fact.message)
-        key_of = _REPLACING.get(kind)
-        key = None if key_of is None else key_of(fact.message)
-        if key is not None:
-            if (kind, key) in seen:
+        message = fact.message
+        key_of = _REPLACING.get(type(message))
+        if key_of is not None and (key := key_of(message)) is not None:
+            seen = seen_of[type(message)]
+            if key in seen:
                 continue
-            seen.add((kind, key))
+            seen.add(key)
         kept.append(fact)
     kept.reverse()
     return kept

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
@@ -25,14 +26,17 @@ from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.journal import WITHOUT_CONSEQUENCE
 from polaris_synapse.bus.subscriptions import BusSubscription
-from polaris_synapse.domain.messages import Message, SetInstrumentStatus
+from polaris_synapse.domain.messages import Message
 from polaris_synapse.storage import schema
 from polaris_synapse.storage.database import Database, DatabaseUnavailableError
-from polaris_synapse.storage.projections import Projection, newest_only
+from polaris_synapse.storage.nul import escape_nul, replace_nul
+from polaris_synapse.storage.projections import STATUS_CHANGES, Projection, newest_only
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _encoder: Final = msgspec.json.Encoder()
-_upsert_texts: Final[dict[tuple[Table, str], str]] = {}
+#: Rows in one statement: at 16 columns a row it is far below SQLite's bound of 32,766 values.
+_STATEMENT_ROWS: Final = 32
+_upsert_texts: Final[dict[tuple[Table, str, int], str]] = {}
 _log = structlog.get_logger("polaris_synapse.storage")
 
 
@@ -174,23 +178,14 @@ class Projector:
     def _transaction(self, connection: Connection, facts: Sequence[Envelope], offset: int) -> None:
         dialect = connection.dialect.name
         if self._progress is not None:
-            recorded, _ = read_progress(connection, self._progress, self.name)
+            recorded, _ = read_progress(connection, self._progress, self.name, lock=True)
             if recorded == self._first_recorded:
                 recorded = self.subscription.recorded_offset
             # After a commit whose answer was lost the same facts come again; they are here already.
             facts = [fact for fact in facts if fact.offset > recorded]
             if offset <= recorded:
                 return
-        rows, statuses = self._rows(facts)
-        for table, by_key in rows.items():
-            # Past SQLAlchemy's handling of each row, which took half of the time.
-            connection.exec_driver_sql(
-                _upsert_text(table, connection.dialect), _values(table, by_key.values(), dialect)
-            )
-        for symbol, status in statuses.items():
-            connection.execute(
-                sa.update(schema.instruments).where(schema.instruments.c.symbol == symbol).values(status=status)
-            )
+        write_facts(connection, self._projections, facts)
         if self._progress is not None:
             connection.execute(
                 schema.upsert(self._progress, dialect),
@@ -198,36 +193,80 @@ class Projector:
             )
 
     def _newest_consequence(self, facts: Sequence[Envelope]) -> int:
-        offsets = (fact.offset for fact in facts if type(fact.message) not in WITHOUT_CONSEQUENCE)
-        return max(offsets, default=self._fact_offset)
+        """Facts come in the order of their offsets, so that the first from behind is the newest."""
+        newest = (fact.offset for fact in reversed(facts) if type(fact.message) not in WITHOUT_CONSEQUENCE)
+        return next(newest, self._fact_offset)
 
-    def _rows(self, facts: Sequence[Envelope]) -> tuple[dict[Table, dict[Any, dict[str, Any]]], dict[str, str]]:
-        """Rows by table and key, the last one of a key in the place of the ones before; and new instrument states."""
-        rows: dict[Table, dict[Any, dict[str, Any]]] = {}
-        statuses: dict[str, str] = {}
-        for fact in newest_only(facts):
-            message = fact.message
-            if isinstance(message, SetInstrumentStatus):
-                statuses[message.symbol] = message.status.value
+
+def write_facts(
+    connection: Connection, projections: Mapping[type[Message], Projection], facts: Sequence[Envelope]
+) -> None:
+    """Write what facts become in SQL, in the transaction of ``connection``."""
+    rows, statuses = _rows(projections, facts)
+    for table, found in rows.items():
+        _write_rows(connection, table, _values(table, found, connection.dialect.name))
+    for symbol, status in statuses.items():
+        connection.execute(
+            sa.update(schema.instruments).where(schema.instruments.c.symbol == symbol).values(status=status)
+        )
+
+
+def _rows(
+    projections: Mapping[type[Message], Projection], facts: Sequence[Envelope]
+) -> tuple[dict[Table, Collection[dict[str, Any]]], dict[str, str]]:
+    """Rows by table, the last one of a key in the place of the ones before; and new instrument states.
+
+    Of a table that is only appended to all rows are given: a second one of a key is left out where it is written.
+    """
+    appended: dict[Table, list[dict[str, Any]]] = {}
+    replaced: dict[Table, dict[Any, dict[str, Any]]] = {}
+    statuses: dict[str, str] = {}
+    for fact in newest_only(facts):
+        message = fact.message
+        if isinstance(message, STATUS_CHANGES):
+            statuses[message.symbol] = message.status.value
+            continue
+        for table, row in projections[type(message)](fact, message):
+            if table in schema.APPEND_ONLY:
+                appended.setdefault(table, []).append(row)
                 continue
-            for table, row in self._projections[type(message)](fact, message):
-                by_key = rows.setdefault(table, {})
-                key = _key_of(table)(row)
-                before = by_key.get(key)
-                if before is None:
-                    by_key[key] = row
-                elif table not in schema.APPEND_ONLY:
-                    kept = schema.KEPT_COLUMNS.get(table, frozenset())
-                    by_key[key] = row | {column: before[column] for column in kept}
-                if table is schema.instruments:
-                    statuses.pop(row["symbol"], None)
-        return rows, statuses
+            by_key = replaced.setdefault(table, {})
+            key = _key_of(table)(row)
+            before = by_key.setdefault(key, row)
+            if before is not row:
+                kept = schema.KEPT_COLUMNS.get(table, frozenset())
+                by_key[key] = row | {column: before[column] for column in kept}
+            if table is schema.instruments:
+                statuses.pop(row["symbol"], None)
+    return appended | {table: by_key.values() for table, by_key in replaced.items()}, statuses
 
 
-def _upsert_text(table: Table, dialect: Dialect) -> str:
-    text = _upsert_texts.get((table, dialect.name))
+def _write_rows(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
+    """Write rows past SQLAlchemy's handling of each, which took half of the time.
+
+    SQLite lets go of the interpreter for each statement and has to wait for it again after each, behind whatever the
+    order path does then; so many rows go into one.
+    """
+    done = 0
+    if connection.dialect.name == "sqlite":
+        many = _upsert_text(table, connection.dialect, _STATEMENT_ROWS)
+        while len(rows) - done >= _STATEMENT_ROWS:
+            values = chain.from_iterable(rows[done : done + _STATEMENT_ROWS])
+            connection.exec_driver_sql(many, tuple(values))
+            done += _STATEMENT_ROWS
+    if done < len(rows):
+        connection.exec_driver_sql(_upsert_text(table, connection.dialect, 1), rows[done:])
+
+
+def _upsert_text(table: Table, dialect: Dialect, rows: int) -> str:
+    text = _upsert_texts.get((table, dialect.name, rows))
     if text is None:
-        text = _upsert_texts[table, dialect.name] = str(schema.upsert(table, dialect.name).compile(dialect=dialect))
+        text = str(schema.upsert(table, dialect.name).compile(dialect=dialect))
+        if rows > 1:
+            place = f"({', '.join('?' * len(table.columns))})"
+            assert text.count(place) == 1, text
+            text = text.replace(place, ", ".join([place] * rows))
+        _upsert_texts[table, dialect.name, rows] = text
     return text
 
 
@@ -244,20 +283,18 @@ def _values_of(table: Table) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
     return read
 
 
-def _values(table: Table, rows: Iterable[dict[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
+def _values(table: Table, rows: Collection[dict[str, Any]], dialect: str) -> list[tuple[Any, ...]]:
     """Rows in the order of the table's columns, with the body as JSON."""
     read = _values_of(table)
-    found: list[tuple[Any, ...]] = []
-    for row in rows:
-        if "body" in row:
+    if "body" in table.columns:
+        for row in rows:
             row["body"] = _encoder.encode(row["body"]).decode()
-        found.append(read(row))
-    return [_without_nul(row) for row in found] if dialect == "postgresql" else found
-
-
-def _without_nul(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """PostgreSQL's text cannot hold U+0000, which a client may well send. The body, being JSON, keeps it escaped."""
-    return tuple(value.replace("\0", "\N{REPLACEMENT CHARACTER}") if type(value) is str else value for value in row)
+    found = [read(row) for row in rows]
+    if dialect != "postgresql":
+        return found
+    # A client may well send U+0000. The body, being JSON, keeps it escaped.
+    clean = replace_nul if "body" in table.columns else escape_nul
+    return [tuple(clean(value) if type(value) is str else value for value in row) for row in found]
 
 
 def chunks(facts: Sequence[Envelope], size_max: int) -> list[Sequence[Envelope]]:
@@ -273,8 +310,12 @@ def chunks(facts: Sequence[Envelope], size_max: int) -> list[Sequence[Envelope]]
     return found
 
 
-def read_progress(connection: Connection, progress: Table, name: str) -> tuple[int, int]:
-    """``(journal_offset, fact_offset)`` of a projector, zeros in a new database."""
+def read_progress(connection: Connection, progress: Table, name: str, *, lock: bool = False) -> tuple[int, int]:
+    """``(journal_offset, fact_offset)`` of a projector, zeros in a new database.
+
+    ``lock``: until the transaction ends nobody else may move it, so that two processes that both believe to be the
+    projector for a moment write one after the other. SQLite has one writer anyway.
+    """
     query = sa.select(progress.c.journal_offset, progress.c.fact_offset).where(progress.c.name == name)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return (0, 0) if row is None else (int(row[0]), int(row[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.instruments import Instrument, InstrumentStatus
 from polaris_synapse.domain.messages import Candle
+from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.storage import schema
 from polaris_synapse.storage.database import Database
+from polaris_synapse.storage.nul import unescape_nul
 from polaris_synapse.storage.port import ROWS_MAX
 
 T = TypeVar("T")
@@ -36,6 +38,15 @@ def _bounded(limit: int) -> int:
 
 def _of_account(query: sa.Select[Any], column: sa.Column[Any], account: str | None) -> sa.Select[Any]:
     return query if account is None else query.where(column == account)
+
+
+def _audit_entry(row: Mapping[Any, Any], dialect: str) -> m.AuditEntry:
+    if dialect != "postgresql":
+        return m.AuditEntry(**row)
+    values: dict[str, Any] = {
+        key: unescape_nul(value) if isinstance(value, str) else value for key, value in row.items()
+    }
+    return m.AuditEntry(**values)
 
 
 class SqlReadModels:
@@ -89,6 +100,32 @@ class SqlReadModels:
         if before_order_id:
             query = query.where(table.c.order_id < min(before_order_id, 2**63 - 1))
         return await self._all(Order, self._orders, query.order_by(table.c.order_id.desc()).limit(_bounded(limit)))
+
+    async def order_list(
+        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
+    ) -> OrderList | None:
+        """See ReadModels."""
+        table = schema.order_lists
+        if list_id:
+            if not 0 < list_id < 2**63:
+                return None
+            query = sa.select(table.c.body).where(table.c.list_id == list_id)
+        else:
+            query = sa.select(table.c.body).where(table.c.client_list_id == client_list_id)
+            query = query.order_by(table.c.list_id.desc())
+        return await self._first(OrderList, self._orders, _of_account(query, table.c.account, account))
+
+    async def order_lists(
+        self, *, account: str | None, open_only: bool = False, limit: int = 100, before_list_id: int = 0
+    ) -> list[OrderList]:
+        """See ReadModels."""
+        table = schema.order_lists
+        query = _of_account(sa.select(table.c.body), table.c.account, account)
+        if open_only:
+            query = query.where(table.c.is_open == 1)
+        if before_list_id:
+            query = query.where(table.c.list_id < min(before_list_id, 2**63 - 1))
+        return await self._all(OrderList, self._orders, query.order_by(table.c.list_id.desc()).limit(_bounded(limit)))
 
     async def executions(
         self, *, account: str | None, symbol: str = "", order_id: int = 0, limit: int = 100, before_time_ns: int = 0
@@ -207,7 +244,7 @@ class SqlReadModels:
         query = query.order_by(table.c.sequence).limit(_bounded(limit))
 
         def entries(connection: Connection) -> list[m.AuditEntry]:
-            return [m.AuditEntry(**row) for row in connection.execute(query).mappings()]
+            return [_audit_entry(row, connection.dialect.name) for row in connection.execute(query).mappings()]
 
         return await self._compliance.read(entries)
 

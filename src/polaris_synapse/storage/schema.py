@@ -66,6 +66,7 @@ orders: Final = Table(
     _number("updated_time_ns"),
     _text("body"),
     Index("orders_by_account", "account", "order_id"),
+    Index("orders_by_symbol", "symbol", "order_id"),
     Index("orders_by_client_order_id", "client_order_id", "account"),
     Index("orders_open", "is_open", "account", "order_id"),
 )
@@ -82,6 +83,22 @@ order_refusals: Final = Table(
     _number("time_ns"),
     _text("body"),
     Index("order_refusals_by_client_order_id", "client_order_id", "account"),
+)
+order_lists: Final = Table(
+    "order_lists",
+    ORDERS,
+    _key("list_id", BigInteger),
+    _text("account"),
+    _text("client_list_id"),
+    _text("symbol"),
+    _text("type"),
+    _text("state"),
+    _flag("is_open"),
+    _number("created_time_ns"),
+    _number("updated_time_ns"),
+    _text("body"),
+    Index("order_lists_by_account", "account", "list_id"),
+    Index("order_lists_by_client_list_id", "client_list_id", "account"),
 )
 executions: Final = Table(
     "executions",
@@ -103,6 +120,7 @@ executions: Final = Table(
     _number("output_index"),
     _text("body"),
     Index("executions_by_account", "account", "time_ns"),
+    Index("executions_by_symbol", "symbol", "time_ns"),
     Index("executions_by_time", "time_ns"),
     Index("executions_by_order", "order_id"),
 )
@@ -232,6 +250,7 @@ alerts: Final = Table(
     _text("body"),
     Index("alerts_by_time", "raised_time_ns"),
     Index("alerts_by_account", "account", "raised_time_ns"),
+    Index("alerts_by_status", "status", "raised_time_ns"),
 )
 audit_entries: Final = Table(
     "audit_entries",
@@ -244,6 +263,28 @@ audit_entries: Final = Table(
     _text("detail"),
     _text("previous_hash"),
     _text("entry_hash"),
+)
+
+
+def _cluster_progress(metadata: MetaData) -> Table:
+    """How far the read models of a cluster have come, as JSON; ``version`` grows by one with each transaction."""
+    return Table("cluster_progress", metadata, _key("name"), _number("version"), _text("body"))
+
+
+CLUSTER_PROGRESS_ORDERS: Final = _cluster_progress(ORDERS)
+CLUSTER_PROGRESS_COMPLIANCE: Final = _cluster_progress(COMPLIANCE)
+#: Snapshots of cores by partition. ``slot`` counts round, so that old ones are overwritten and nothing is deleted.
+core_snapshots: Final = Table(
+    "core_snapshots",
+    ORDERS,
+    _key("core"),
+    _key("partition", BigInteger),
+    _key("slot", BigInteger),
+    _number("record_offset"),
+    _number("time_ns"),
+    _text("state_hash"),
+    Column("data", sa.LargeBinary, nullable=False),
+    Column("host", sa.LargeBinary, nullable=False),
 )
 
 #: Columns that the first row of a key sets and later ones leave alone.

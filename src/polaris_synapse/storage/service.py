@@ -22,12 +22,13 @@ from polaris_synapse.domain.topics import (
     TRANSACTIONS_ALL,
 )
 from polaris_synapse.storage import schema
-from polaris_synapse.storage.database import open_database
+from polaris_synapse.storage.database import Database, DatabaseUnavailableError, open_database
 from polaris_synapse.storage.migrate import upgrade_compliance, upgrade_orders
 from polaris_synapse.storage.port import ReadModelsLagError
 from polaris_synapse.storage.projections import COMPLIANCE_PROJECTIONS, ORDER_PROJECTIONS
 from polaris_synapse.storage.projector import FactSource, Projector, ProjectorMetrics, read_progress
 from polaris_synapse.storage.read_models import SqlReadModels
+from polaris_synapse.storage.replica import ReplicatedDatabase
 from polaris_synapse.storage.settings import StorageSettings
 
 _ORDER_TOPICS: Final = (EXECUTIONS, RISK_EVENTS, TRANSACTIONS_ALL, TRADING_DECISIONS)
@@ -48,11 +49,18 @@ class StorageService:
         self._settings = settings
         self._clock = clock
         self._metrics = ProjectorMetrics(registry)
-        self._orders = open_database(settings.orders_url, readers_max=settings.readers_max)
+        self._orders = self._open(settings.orders_url, settings.orders_replica_url)
         # The compliance record is synchronised at every commit: it is what an auditor gets.
-        self._compliance = open_database(settings.compliance_url, synchronous="FULL", readers_max=settings.readers_max)
+        self._compliance = self._open(settings.compliance_url, settings.compliance_replica_url, synchronous="FULL")
         self._projectors: list[Projector] = []
         self.read_models = SqlReadModels(self._orders, self._compliance, self._caught_up)
+
+    def _open(self, url: str, replica_url: str, *, synchronous: str = "NORMAL") -> Database:
+        readers_max = self._settings.readers_max
+        primary = open_database(url, synchronous=synchronous, readers_max=readers_max)
+        if not replica_url:
+            return primary
+        return ReplicatedDatabase(primary, open_database(replica_url, readers_max=readers_max), self._clock)
 
     async def prepare(self) -> None:
         """Upgrade both databases and attach to the host. Raises DatabaseUnavailableError or SchemaVersionError."""
@@ -70,7 +78,7 @@ class StorageService:
             name="storage-orders",
             backlog_messages_max=backlog,
             droppable=False,
-            kinds=ORDER_PROJECTIONS,
+            kinds=(*ORDER_PROJECTIONS, m.BookStatusChanged),
             accepted_commands=(m.ListInstrument, m.SetInstrumentStatus),
             recorded_offset=orders_recorded[0],
             fact_offset=orders_recorded[1],
@@ -143,10 +151,14 @@ class StorageService:
             with anyio.fail_after(self._settings.caught_up_seconds_max):
                 for projector in self._projectors:
                     await projector.caught_up()
+                for database in (self._orders, self._compliance):
+                    await database.fence()
         except TimeoutError:
             raise ReadModelsLagError(
                 f"the read models did not catch up within {self._settings.caught_up_seconds_max:g} s"
             ) from None
+        except DatabaseUnavailableError as error:
+            raise ReadModelsLagError(f"the database of the read models does not answer: {error}") from None
 
     def readiness(self) -> dict[str, Callable[[], str | None]]:
         """A check for each database: None when all is well, else what is wrong in one sentence."""

@@ -13,11 +13,14 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     ``caught_up_seconds_max``: how long a reader waits for its own write. ``retry_seconds_max``: the longest pause
     between two attempts while the database is gone. ``readers_max``: reads that run at the same time.
     ``gather_seconds``: how long facts gather for one transaction while nobody waits to read them.
+    ``..._replica_url``: where reads go while that server has caught up with what they must see; empty for none.
     ``progress_seconds``: how often a quiet database records that it has missed nothing, so that replay can begin late.
     """
 
     orders_url: str
     compliance_url: str
+    orders_replica_url: str = ""
+    compliance_replica_url: str = ""
     backlog_messages_max: int = 200_000
     batch_messages_max: int = 5_000
     caught_up_seconds_max: float = 5.0

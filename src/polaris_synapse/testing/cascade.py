@@ -14,6 +14,32 @@ from polaris_synapse.domain.topics import ROUTES, VOLATILE_INBOXES
 _EVERYTHING: Final = frozenset(ROUTES)
 
 
+class CoreRunner:
+    """Cores that are fed again and again; see ``run_cores``."""
+
+    def __init__(self, cores: Iterable[Core]) -> None:
+        cores = tuple(cores)
+        self._volatile = VolatileCores(core for core in cores if f"{core.name}.inbox" in VOLATILE_INBOXES)
+        self._cascade = Cascade({core.name: core for core in cores if f"{core.name}.inbox" not in VOLATILE_INBOXES})
+
+    def run(self, messages: Iterable[Message]) -> list[Message]:
+        """Feed ``messages`` and return everything that the cores put out, in order."""
+        found: list[Message] = []
+        waiting: deque[Message] = deque()
+        for message in messages:
+            waiting.append(message)
+            while waiting:
+                outputs: list[Output] = []
+                for_volatile: list[Message] = []
+                self._cascade.run(waiting.popleft(), _EVERYTHING, outputs, for_volatile)
+                for item in for_volatile:
+                    derived: list[Message] = []
+                    self._volatile.apply(item, outputs, derived)
+                    waiting.extend(derived)
+                found.extend(output for _, _, output in outputs)
+        return found
+
+
 def run_cores(cores: Iterable[Core], messages: Iterable[Message]) -> list[Message]:
     """Feed ``messages`` to the cores and return everything they put out, in order.
 
@@ -21,23 +47,7 @@ def run_cores(cores: Iterable[Core], messages: Iterable[Message]) -> list[Messag
     desk: durable inboxes first, then the volatile ones (market data), whose marks and summaries become the next
     inputs. Messages for rooms that are not among ``cores`` are returned and otherwise left alone.
     """
-    cores = tuple(cores)
-    volatile = VolatileCores(core for core in cores if f"{core.name}.inbox" in VOLATILE_INBOXES)
-    cascade = Cascade({core.name: core for core in cores if f"{core.name}.inbox" not in VOLATILE_INBOXES})
-    found: list[Message] = []
-    waiting: deque[Message] = deque()
-    for message in messages:
-        waiting.append(message)
-        while waiting:
-            outputs: list[Output] = []
-            for_volatile: list[Message] = []
-            cascade.run(waiting.popleft(), _EVERYTHING, outputs, for_volatile)
-            for item in for_volatile:
-                derived: list[Message] = []
-                volatile.apply(item, outputs, derived)
-                waiting.extend(derived)
-            found.extend(output for _, _, output in outputs)
-    return found
+    return CoreRunner(cores).run(messages)
 
 
 class FunctionCore:

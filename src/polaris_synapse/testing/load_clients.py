@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -124,8 +125,8 @@ class WebSocketLoad(asyncio.Protocol):
 class HttpLoad(asyncio.Protocol):
     """A kept-alive HTTP connection with one request at a time."""
 
-    def __init__(self, host: str, port: int, headers: dict[str, str]) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, headers: dict[str, str], tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._tls = host, port, tls
         lines = [f"Host: {host}:{port}", "Content-Type: application/json"]
         self._head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())])
         self._buffer = bytearray()
@@ -134,14 +135,20 @@ class HttpLoad(asyncio.Protocol):
 
     async def connect(self) -> None:
         """Open the connection."""
-        await asyncio.get_running_loop().create_connection(lambda: self, self._host, self._port)
+        await asyncio.get_running_loop().create_connection(lambda: self, self._host, self._port, ssl=self._tls)
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> asyncio.Future[tuple[int, bytes]]:
+        """Send a POST; see ``request``."""
+        return self.request("POST", path, body, headers)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; its status and body come later. Fails with LoadClientError where the connection ends."""
         assert self._transport is not None
         assert self._answer is None or self._answer.done(), "one request at a time"
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
-        head = f"POST {path} HTTP/1.1\r\n{self._head}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(head.encode() + body)
         return self._answer

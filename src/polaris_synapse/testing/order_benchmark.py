@@ -16,6 +16,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +26,17 @@ from msgspec import Struct
 
 from polaris_synapse.monitoring.figures import Figure
 from polaris_synapse.testing.desk_process import DeskProcess
-from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError, WebSocketLoad
+from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError
 from polaris_synapse.testing.machine import Machine, cpu_seconds, pin, this_machine
 from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream, account_names, write_settings
+from polaris_synapse.testing.order_wires import (
+    ErrorSeen,
+    OrderConnection,
+    OrderPortWire,
+    OrderSeen,
+    OrderWire,
+    WebSocketWire,
+)
 
 #: Called with what is measured now, and how much of everything is done (0 to 1).
 Progress = Callable[[str, float], None]
@@ -35,6 +44,8 @@ Progress = Callable[[str, float], None]
 PERCENTILES: Final = ((50.0, "p50"), (99.0, "p99"), (99.9, "p99.9"))
 #: Orders a second.
 OPEN_LOOP_RATES: Final = (1_000, 5_000, 10_000)
+#: What there is to measure.
+KINDS: Final = ("rest", "batch", "closed", "open", "port-closed", "port-open")
 _DRAIN_SECONDS_MAX: Final = 30.0
 #: Between two measurements the desk works off what it owes its read models.
 _REST_SECONDS_MAX: Final = 120.0
@@ -43,7 +54,7 @@ _REST_SECONDS_MAX: Final = 120.0
 class OrderPlan(Struct, frozen=True, kw_only=True):
     """What to measure, ``seconds`` each after a warm-up.
 
-    ``rates`` are the open loop's orders a second. ``only`` names kinds: rest, batch, closed, open; empty for all.
+    ``rates`` are the open loop's orders a second. ``only`` names KINDS; empty for all.
     """
 
     directory: Path
@@ -66,36 +77,21 @@ class OrderReport(Struct, frozen=True, kw_only=True):
     refused: dict[str, int]
 
 
-class _OrderSeen(Struct):
-    order_id: int = 0
-
-
 class _Result(Struct):
-    order: _OrderSeen | None = None
-
-
-class _Error(Struct):
-    reason: str = ""
-
-
-class _WsAnswer(Struct):
-    id: int = -1
-    result: _Result | None = None
-    error: _Error | None = None
+    order: OrderSeen | None = None
 
 
 class _BatchItem(Struct):
     result: _Result | None = None
-    error: _Error | None = None
+    error: ErrorSeen | None = None
 
 
 class _BatchAnswer(Struct):
     results: list[_BatchItem]
 
 
-_WS_ANSWER: Final = msgspec.json.Decoder(_WsAnswer)
 _REST_ANSWER: Final = msgspec.json.Decoder(_Result)
-_REST_ERROR: Final = msgspec.json.Decoder(_Error)
+_REST_ERROR: Final = msgspec.json.Decoder(ErrorSeen)
 _BATCH_ANSWER: Final = msgspec.json.Decoder(_BatchAnswer)
 
 
@@ -109,7 +105,7 @@ class _Tally:
         self.answers = 0
         self.counting = False
 
-    def take(self, order: _OrderSeen | None, error: _Error | None, latency: float) -> None:
+    def take(self, order: OrderSeen | None, error: ErrorSeen | None, latency: float) -> None:
         """One answer."""
         if order is not None:
             self.order_ids.append(order.order_id)
@@ -145,6 +141,8 @@ class _Client:
         self._middle_cents = middle_cents
         self._process_id = desk.process_id
         self._host, self._port = desk.place.host, desk.place.ports["gateway"]
+        self._websocket = WebSocketWire(self._host, self._port)
+        self._order_port = OrderPortWire(self._host, desk.place.ports["order_port"])
         self._accounts = account_names(plan.connections)
         self._tokens = [_log_in(desk, name) for name in self._accounts]
 
@@ -206,7 +204,14 @@ class _Client:
 
     async def websocket_closed(self, name: str) -> list[Figure]:
         """Closed loop: each connection keeps ``in_flight`` orders on their way."""
-        load = _WebSocketLoop(self, self._stream("closed"))
+        return await self._closed(name, self._websocket, "closed")
+
+    async def port_closed(self, name: str) -> list[Figure]:
+        """The same over the order port."""
+        return await self._closed(name, self._order_port, "port")
+
+    async def _closed(self, name: str, wire: OrderWire, tag: str) -> list[Figure]:
+        load = _StreamLoop(self, wire, self._stream(tag))
         await load.connect()
         for number in range(self._plan.connections):
             load.send(number, self._plan.in_flight)
@@ -218,7 +223,14 @@ class _Client:
 
     async def websocket_open(self, name: str, rate: int) -> list[Figure]:
         """Open loop: orders leave at a fixed rate, and count from the time at which they should have left."""
-        load = _WebSocketLoop(self, self._stream(f"open{rate}"))
+        return await self._open(name, self._websocket, f"open{rate}", rate)
+
+    async def port_open(self, name: str, rate: int) -> list[Figure]:
+        """The same over the order port."""
+        return await self._open(name, self._order_port, f"portopen{rate}", rate)
+
+    async def _open(self, name: str, wire: OrderWire, tag: str, rate: int) -> list[Figure]:
+        load = _StreamLoop(self, wire, self._stream(tag))
         await load.connect()
         sending = asyncio.create_task(load.send_at(rate))
         figures = await self._timed(name)
@@ -234,19 +246,9 @@ class _Client:
         took, cpu_took = time.perf_counter() - began, cpu_seconds(self._process_id) - cpu_began
         return list(self._tally.figures(name, took, cpu_took))
 
-    async def connections(self, on_message: Callable[[int, bytes], None]) -> list[WebSocketLoad]:
-        """One open WebSocket an account."""
-
-        def listener(number: int) -> Callable[[bytes], None]:
-            return lambda payload: on_message(number, payload)
-
-        made = [
-            WebSocketLoad(self._host, self._port, "/ws", self._headers(number), listener(number))
-            for number in range(self._plan.connections)
-        ]
-        for connection in made:
-            await connection.connect()
-        return made
+    async def connections(self, wire: OrderWire, on_answer: Callable[[int, bytes], None]) -> list[OrderConnection]:
+        """One open connection an account."""
+        return [await wire.connect(token, partial(on_answer, number)) for number, token in enumerate(self._tokens)]
 
     @property
     def tally(self) -> _Tally:
@@ -259,21 +261,22 @@ class _Client:
         return self._accounts
 
 
-class _WebSocketLoop:
-    """WebSockets with orders on their way; ``closed_loop`` replaces each answered order by a new one."""
+class _StreamLoop:
+    """Connections with orders on their way; ``closed_loop`` replaces each answered order by a new one."""
 
-    def __init__(self, client: _Client, stream: OrderStream) -> None:
+    def __init__(self, client: _Client, wire: OrderWire, stream: OrderStream) -> None:
         self.closed_loop = False
         self._client = client
+        self._wire = wire
         self._stream = stream
         self._waiting: dict[int, float] = {}
         self._due: Counter[int] = Counter()
-        self._connections: list[WebSocketLoad] = []
+        self._connections: list[OrderConnection] = []
         self._loop = asyncio.get_running_loop()
 
     async def connect(self) -> None:
         """Open every connection."""
-        self._connections = await self._client.connections(self._take)
+        self._connections = await self._client.connections(self._wire, self._take)
 
     def send(self, number: int, count: int, intended: float | None = None) -> None:
         """Send ``count`` orders on a connection; they count from ``intended``, or from now."""
@@ -283,7 +286,7 @@ class _WebSocketLoop:
         for _ in range(count):
             order_number = stream.made
             self._waiting[order_number] = since
-            payloads.append(f'{{"id":{order_number},"method":"submit","params":{stream.next(account)}}}'.encode())
+            payloads.append(self._wire.request(order_number, stream.next(account)))
         self._connections[number].send(payloads)
 
     async def send_at(self, rate: int) -> None:
@@ -298,9 +301,8 @@ class _WebSocketLoop:
 
     def _take(self, number: int, payload: bytes) -> None:
         now = time.perf_counter()
-        answer = _WS_ANSWER.decode(payload)
-        order = answer.result.order if answer.result is not None else None
-        self._client.tally.take(order, answer.error, now - self._waiting.pop(answer.id))
+        answer_number, order, error = self._wire.answer(payload)
+        self._client.tally.take(order, error, now - self._waiting.pop(answer_number))
         if self.closed_loop:
             if not self._due:
                 self._loop.call_soon(self._send_due)
@@ -377,13 +379,14 @@ def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[st
         yield f"REST batches of {plan.batch_orders}, {plan.connections} connections", client.rest_batches
     if not wanted or "closed" in wanted:
         yield f"WebSocket, {plan.connections} connections, {plan.in_flight} in flight", client.websocket_closed
+    if not wanted or "port-closed" in wanted:
+        yield f"order port, {plan.connections} connections, {plan.in_flight} in flight", client.port_closed
     if not wanted or "open" in wanted:
         for rate in plan.rates:
-
-            def at_rate(name: str, rate: int = rate) -> Any:
-                return client.websocket_open(name, rate)
-
-            yield f"WebSocket, open loop at {rate}/s", at_rate
+            yield f"WebSocket, open loop at {rate}/s", partial(client.websocket_open, rate=rate)
+    if not wanted or "port-open" in wanted:
+        for rate in plan.rates:
+            yield f"order port, open loop at {rate}/s", partial(client.port_open, rate=rate)
 
 
 def _log_in(desk: DeskProcess, account: str) -> str:

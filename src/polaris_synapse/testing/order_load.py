@@ -49,6 +49,7 @@ def benchmark_settings(accounts: tuple[str, ...]) -> dict[str, Any]:
     return {
         "environment": "development",
         "host": "127.0.0.1",
+        "order_port": {"enabled": True},
         "feed": {"mode": "simulated"},
         "assets": coins,
         "instruments": [

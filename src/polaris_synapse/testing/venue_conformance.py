@@ -12,11 +12,13 @@ Numbers are those of the promises in ``execution.venues.port``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
 
+from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     VenueCancel,
     VenueOrderStatus,
@@ -44,10 +46,12 @@ class VenueHarness(Protocol):
     """One venue under test with a market that the suite can move.
 
     The market of ``symbol`` stands still between ``bid_ticks`` and ``ask_ticks`` and offers at least 100 lots there.
-    ``reports`` are all that the venue has returned or delivered. ``settle`` returns when it has nothing more to say.
+    ``instrument`` is ``symbol``'s. ``reports`` are all that the venue has returned or delivered. ``settle`` returns
+    when it has nothing more to say.
     """
 
     symbol: str
+    instrument: Instrument
     bid_ticks: int
     ask_ticks: int
     reports: list[VenueReport]
@@ -382,3 +386,39 @@ async def _open_orders_are_all_open_orders(harness: VenueHarness) -> None:
     found = await harness.venue.open_orders()
     assert {one.order_id for one in found} == {1024, 3072}
     assert all(one.found and one.state not in TERMINAL_STATES for one in found)
+
+
+async def _held(harness: VenueHarness) -> Counter[str]:
+    """The balances that are not zero."""
+    found = await harness.venue.balances()
+    return Counter({one.asset: one.total_units for one in found if one.total_units})
+
+
+@_case(11)
+async def _balances_move_with_trades_and_nothing_else(harness: VenueHarness) -> None:
+    before = await _held(harness)
+    buys = order(harness, 1024, price_ticks=harness.ask_ticks, lots=10, time_in_force=TimeInForce.IOC)
+    await submit(harness, buys)
+    command = resting(harness, 2048)
+    await submit(harness, command)
+    await harness.trade_through(Side.BUY, command.price_ticks, 4)
+    await submit(harness, order(harness, 3072, side=Side.SELL, price_ticks=harness.ask_ticks + 50))
+    await cancel(harness, 3072)
+    expected, instrument = Counter(before), harness.instrument
+    fills = {report.fill.trade_id: report.fill for report in harness.reports if report.fill is not None}
+    assert fills
+    for fill in fills.values():
+        expected[instrument.base.code] += instrument.base_units(fill.quantity_lots)
+        expected[instrument.quote.code] -= instrument.notional_units(fill.price_ticks, fill.quantity_lots)
+        expected[fill.fee_asset] -= fill.fee_units
+    assert await _held(harness) == expected
+
+
+@_case(11)
+async def _balances_survive_a_crash(harness: VenueHarness) -> None:
+    await submit(harness, resting(harness, 1024))
+    await harness.trade_through(Side.BUY, harness.bid_ticks - 5, 4)
+    before = await _held(harness)
+    assert before
+    await harness.restart()
+    assert await _held(harness) == before

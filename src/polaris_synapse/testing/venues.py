@@ -15,7 +15,9 @@ import anyio
 from msgspec import Struct
 
 from polaris_synapse.bus.clock import Clock
+from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
+    VenueBalance,
     VenueCancel,
     VenueOrderStatus,
     VenueQuery,
@@ -31,6 +33,7 @@ from polaris_synapse.domain.orders import (
     OrderEvent,
     OrderState,
     OrderType,
+    Side,
     TimeInForce,
 )
 from polaris_synapse.domain.reasons import Reason
@@ -73,6 +76,7 @@ class ScriptedOrder(Struct, kw_only=True):
     quantity_lots: int
     price_ticks: int
     stop_price_ticks: int
+    side: Side = Side.BUY
     fills: list[Fill] = []
 
     @property
@@ -111,6 +115,10 @@ class ScriptedVenue:
         #: False: it looks an order up by its id only and says nothing of trades.
         self.checks_trades = True
         self._faults: dict[str, deque[Fault]] = {}
+        #: What it holds besides what its trades make; a test may move it.
+        self.deposits: Counter[str] = Counter()
+        #: The instruments whose trades move its balances.
+        self.instruments: dict[str, Instrument] = {}
         self._trades = 0
         self._woken = anyio.Event()
 
@@ -221,6 +229,7 @@ class ScriptedVenue:
             quantity_lots=command.quantity_lots,
             price_ticks=command.price_ticks,
             stop_price_ticks=command.stop_price_ticks,
+            side=command.request.side,
         )
         self.orders[client_id] = order
         self._report(order, OrderEvent.ARM if waits else OrderEvent.ACKNOWLEDGE, heard=fault is not Fault.LOST_AFTER)
@@ -341,3 +350,21 @@ class ScriptedVenue:
     async def open_orders(self) -> Sequence[VenueOrderStatus]:
         """See Venue."""
         return [self._status(order) for order in self.orders.values() if order.state not in TERMINAL_STATES]
+
+    async def balances(self) -> Sequence[VenueBalance]:
+        """See Venue."""
+        return self.balances_now()
+
+    def balances_now(self) -> list[VenueBalance]:
+        """The deposits and what the trades of known instruments made of them."""
+        held = Counter(self.deposits)
+        for order in self.orders.values():
+            instrument = self.instruments.get(order.symbol)
+            if instrument is None:
+                continue
+            for fill in order.fills:
+                sign = 1 if order.side is Side.BUY else -1
+                held[instrument.base.code] += sign * instrument.base_units(fill.quantity_lots)
+                held[instrument.quote.code] -= sign * instrument.notional_units(fill.price_ticks, fill.quantity_lots)
+                held[fill.fee_asset] -= fill.fee_units
+        return [VenueBalance(asset=asset, total_units=units) for asset, units in sorted(held.items())]

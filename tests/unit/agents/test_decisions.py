@@ -24,7 +24,7 @@ from polaris_synapse.agents.core.facts import FactSheet
 from polaris_synapse.agents.core.grounding import check_thesis
 from polaris_synapse.agents.core.point_in_time import LookAheadError, PointInTime
 from polaris_synapse.agents.core.signals import WEIGHTS
-from polaris_synapse.agents.core.state import AgentsState
+from polaris_synapse.agents.core.state import SNAPSHOT_VERSION, AgentsState
 from polaris_synapse.agents.core.thesis import names_in
 from polaris_synapse.bus.core import decode_state, encode_state
 from polaris_synapse.domain.instruments import Instrument, InstrumentStatus
@@ -33,6 +33,7 @@ from polaris_synapse.domain.messages import (
     AgentSettings,
     AnalyseNow,
     Answer,
+    Autonomy,
     BalanceChanged,
     DecisionRecorded,
     ListInstrument,
@@ -68,6 +69,22 @@ def last_decision(
 def value_of(decision: DecisionRecorded, name: str) -> str:
     """The value of a fact by its name."""
     return next(fact.value for fact in decision.facts if fact.name == name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"approval_above_units": 0}, {"autonomy": Autonomy.PROPOSE}, {"approval_above_units": 10 * 10**8}]
+)
+def test_an_order_that_a_person_will_decide_on_rests_for_a_while(changes: dict[str, object]) -> None:
+    """It is proposed at its full size, and its time runs out a minute after the last moment to approve it."""
+    mandate = replace(MANDATE, approval_seconds_max=300, **changes)
+    decision = last_decision(mandate=mandate)
+    order = decision.order
+    assert order is not None
+    assert order.time_in_force is TimeInForce.GTD
+    assert order.expire_time_ns == decision.decided_time_ns + 360 * SECOND
+    alone = last_decision(mandate=replace(mandate, autonomy=Autonomy.AUTOPILOT)).order
+    assert alone is not None
+    assert (alone.time_in_force, alone.quantity_lots) == (TimeInForce.IOC, order.quantity_lots)
 
 
 def test_a_rising_market_is_bought() -> None:
@@ -143,7 +160,6 @@ def test_a_directionless_market_is_held() -> None:
         ({"mandate": None}, Reason.MANDATE_MISSING),
         ({"mandate": replace(MANDATE, enabled=False)}, Reason.MANDATE_MISSING),
         ({"mandate": replace(MANDATE, symbols=("ETHUSDT",))}, Reason.MANDATE_SYMBOL),
-        ({"mandate": replace(MANDATE, approval_above_units=0)}, Reason.MANDATE_REQUIRES_APPROVAL),
         ({"mandate": replace(MANDATE, daily_value_units_max=0)}, Reason.MANDATE_DAILY_VALUE),
         ({"mandate": replace(MANDATE, order_value_units_max=10**8)}, Reason.AGENT_SIZE_TOO_SMALL),
         ({"held": "0.1"}, Reason.AGENT_POSITION_ALREADY_HELD),
@@ -253,10 +269,10 @@ def test_state_from_the_future_raises_in_the_core() -> None:
     """A core whose market is ahead of its own clock stops instead of deciding on it."""
     core = new_core()
     run(core, set_up() + trending(1, 0, ticks=False))
-    state = decode_state(1, AgentsState, core.snapshot())
+    state = decode_state(SNAPSHOT_VERSION, AgentsState, core.snapshot())
     state.clock_ns = START
     tampered = new_core()
-    tampered.restore(encode_state(1, state))
+    tampered.restore(encode_state(SNAPSHOT_VERSION, state))
     with pytest.raises(LookAheadError):
         tampered.apply(AnalyseNow(time_ns=START + SECOND, agent="jarvis", symbol="BTCUSDT"))
 

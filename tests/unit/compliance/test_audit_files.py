@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from polaris_synapse.compliance.audit import Tampering, verify_file
+from polaris_synapse.compliance.audit import Tampering, verify_days, verify_file
 from polaris_synapse.compliance.audit_log import AuditLog, AuditLogError
 from polaris_synapse.compliance.checkpoints import (
     CheckpointError,
@@ -230,3 +230,20 @@ def test_files_that_hold_no_such_key_are_errors(tmp_path: Path) -> None:
     for name in ("text", "public"):
         with pytest.raises(CheckpointError, match=name):
             load_public_key(tmp_path / name)
+
+
+def test_the_daily_files_are_compared_with_the_record(tmp_path: Path) -> None:
+    """They may be ahead of the record; they may not be behind it, be another chain, or break in the middle."""
+    entries = chain(40)
+    written(tmp_path, entries)
+    head = entries[-1].entry_hash
+    assert verify_days(tmp_path, 40, head).problem == ""
+    assert verify_days(tmp_path, 30, entries[29].entry_hash).problem == ""
+    assert "end at entry 40" in verify_days(tmp_path, 41, head).problem
+    assert "another one than in the record" in verify_days(tmp_path, 30, head).problem
+    second = sorted(tmp_path.glob("audit-*.jsonl"))[1]
+    lines = second.read_bytes().splitlines(keepends=True)
+    second.write_bytes(b"".join(lines[1:]))
+    found = verify_days(tmp_path, 40, head)
+    assert "is missing" in found.problem
+    assert 0 < found.bad_sequence < 40

@@ -15,14 +15,18 @@ from polaris_synapse.agents.conversation.intents import (
     Base,
     Briefing,
     CancelOrders,
+    CancelStanding,
     ClosePosition,
     Confirm,
     Control,
     ControlTrading,
+    DecideRequest,
     Decline,
+    GiveMandate,
     Help,
     NotUnderstood,
     PlaceOrder,
+    ProposeTrade,
     Refusal,
     Refused,
     ReplaceOrder,
@@ -178,6 +182,24 @@ FIRST: Final[tuple[tuple[str, AnyIntent], ...]] = (
     ("reset the breaker", ControlTrading(action=C.RESET_BREAKER, scope="desk")),
     ("pause jarvis", ControlTrading(action=C.PAUSE_AGENT)),
     ("let the agent go on", ControlTrading(action=C.RESUME_AGENT)),
+    # What agents may do.
+    ("approve 3", DecideRequest(approval_id="3")),
+    ("please approve request #12", DecideRequest(approval_id="12")),
+    ("reject 3", DecideRequest(approval_id="3", approve=False)),
+    ("approve", unclear(U.ORDER)),
+    ("approve all", unclear(U.ORDER)),
+    ("approvals", Ask(topic=Topic.APPROVALS)),
+    ("what is waiting for my approval?", Ask(topic=Topic.APPROVALS)),
+    ("show standing orders", Ask(topic=Topic.STANDING)),
+    ("cancel s4", CancelStanding(standing_id="S4")),
+    ("stop watching S12", CancelStanding(standing_id="S12")),
+    ("propose a trade in ETH", ProposeTrade(symbol=ETH)),
+    ("analyse bitcoin", ProposeTrade(symbol=BTC)),
+    ("propose a trade", unclear(U.SYMBOL)),
+    ("let the analyst trade BTC up to 500 an order, 2000 a day, ask me above 200", GiveMandate(
+        text="let the analyst trade BTC up to 500 an order, 2000 a day, ask me above 200")),
+    ("let the agent trade eth up to 10 an order, 20 a day without asking", GiveMandate(
+        text="let the agent trade eth up to 10 an order, 20 a day without asking")),
     # Standing instructions.
     ("buy 0.1 BTC if it falls 3 % in an hour", StandingInstruction(
         trigger=Trigger.FALLS_PERCENT, value="3", symbol=BTC, window_seconds=3600, order=buy(quantity="0.1"))),
@@ -188,6 +210,12 @@ FIRST: Final[tuple[tuple[str, AnyIntent], ...]] = (
         trigger=Trigger.PRICE_ABOVE, value="3000", symbol=ETH, order=buy(ETH, quantity="1"))),
     ("buy $50 of btc every monday", StandingInstruction(
         trigger=Trigger.RECURRING, value="every monday", symbol=BTC, order=buy(quote_amount="50"))),
+    ("sell half of my eth if it is more than 30% of my account", StandingInstruction(
+        trigger=Trigger.SHARE_ABOVE, value="30", symbol=ETH,
+        order=sell(ETH, percent="50", percent_of=Base.POSITION))),
+    ("sell half my eth when it hits 3100", StandingInstruction(
+        trigger=Trigger.PRICE_REACHES, value="3100", symbol=ETH,
+        order=sell(ETH, percent="50", percent_of=Base.POSITION))),
     ("sell 1 eth tomorrow", StandingInstruction(
         trigger=Trigger.TIME, value="tomorrow", symbol=ETH, order=sell(ETH, quantity="1"))),
     # Questions about orders, and traps.

@@ -9,15 +9,24 @@ from typing import Any
 
 from tests.unit.order_gateway.fake_desk import BTC, BTCUSDT, USDT, FakeDesk, Gateway, mark, running_gateway
 
-from polaris_synapse.agents.conversation.dialogue import Conversation, Reply
+from polaris_synapse.agents.approvals import Approvals
+from polaris_synapse.agents.approvals_tokens import ApprovalTokens
+from polaris_synapse.agents.conversation.authority_talk import AuthorityTalk
+from polaris_synapse.agents.conversation.dialogue import Conversation
 from polaris_synapse.agents.conversation.line import Names
 from polaris_synapse.agents.conversation.settings import ConversationSettings
+from polaris_synapse.agents.conversation.turns import Reply
+from polaris_synapse.agents.conversation.understanding import Understanding
+from polaris_synapse.agents.mandates_api import Mandates
+from polaris_synapse.agents.receipts import order_hash
 from polaris_synapse.agents.roster import Roster
+from polaris_synapse.agents.standing import StandingDesk, StandingRoster
 from polaris_synapse.desk.conversation import ChatTrading
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages.market_data import Level
 from polaris_synapse.domain.money import Asset
+from polaris_synapse.domain.orders import OrderRequest, OrderType, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.testing.clock import ManualClock
 from polaris_synapse.web.authentication import Principal, Role
@@ -96,15 +105,70 @@ class _Market:
         return {"trading": "paper: every fill is simulated"}
 
 
+class FakeAuthority:
+    """The risk core's records and the desk's people, as conversations ask for them."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+        self.held: dict[str, m.Approval] = {}
+
+    def mandates(self) -> list[m.Mandate]:
+        return [
+            m.Mandate(
+                account="main", agent="jarvis", symbols=("BTCUSDT",), order_value_units_max=ONE,
+                daily_value_units_max=ONE, approval_above_units=0,
+            )
+        ]  # fmt: skip
+
+    def mandate_use(self, account: str, agent: str, /) -> tuple[int, int]:
+        return 0, 0
+
+    def approvals(self) -> list[m.Approval]:
+        return list(self.held.values())
+
+    def approval(self, approval_id: str, /) -> m.Approval | None:
+        return self.held.get(approval_id)
+
+    def holding_limits(self, account: str, /) -> dict[str, int]:
+        return self.limits
+
+    def principal(self, actor: str, /) -> Principal | None:
+        return {"user:alice": ALICE, "user:olga": OFFICER}.get(actor)
+
+    def hold(self, now_ns: int) -> m.Approval:
+        """An order of agent jarvis that waits as request 1."""
+        order = OrderRequest(
+            account="main", client_order_id="D0-1-jarvis", symbol="BTCUSDT", side=Side.BUY, type=OrderType.LIMIT,
+            quantity_lots=1_000, price_ticks=6_100_000,
+        )  # fmt: skip
+        held = m.Approval(
+            approval_id="1", account="main", agent="jarvis", actor="agent:jarvis", order=order,
+            order_hash=order_hash(order), value_units=610 * ONE, created_time_ns=now_ns,
+            expires_time_ns=now_ns + 900 * 10**9,
+        )  # fmt: skip
+        self.held["1"] = held
+        return held
+
+
 class Talk:
     """Somebody talking to the desk."""
 
-    def __init__(self, gateway: Gateway, desk: TalkingDesk, clock: ManualClock, conversation: Conversation) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        desk: TalkingDesk,
+        clock: ManualClock,
+        conversation: Conversation,
+        authority: FakeAuthority,
+        approvals: Approvals,
+    ) -> None:
         self.gateway = gateway
         self.desk = desk
         self.clock = clock
         self.conversation = conversation
         self.session = ""
+        self.authority = authority
+        self.approvals = approvals
 
     async def say(self, message: str, principal: Principal = ALICE, *, account: str = "") -> Reply:
         """One message in the running session."""
@@ -124,22 +188,42 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(directory: Path, **settings: Any) -> AsyncIterator[Talk]:
+async def talking(
+    directory: Path, *, understanding: Understanding | None = None, **settings: Any
+) -> AsyncIterator[Talk]:
     """A conversation with BTC at 61,000 and ETH at 2,600."""
     desk, clock = TalkingDesk(), ManualClock()
     async with running_gateway(directory, desk=desk, clock=clock) as gateway:
+        authority, roster, trading = FakeAuthority(), Roster(), ChatTrading(gateway.service)
+        approvals = Approvals(desk, authority, authority, ApprovalTokens(b"a secret of the desk"), clock)
+        talk_of_authority = AuthorityTalk(
+            bus=desk,
+            reads=desk,  # type: ignore[arg-type]  # as below
+            trading=trading,
+            approvals=approvals,
+            mandates=Mandates(
+                bus=desk, authority=authority, roster=roster, instruments=desk.instruments, clock=clock, valuation=USDT
+            ),
+            standing=StandingDesk(desk, StandingRoster(), clock),
+            holding_limits=authority,
+            roster=roster,
+            clock=clock,
+            valuation=USDT,
+        )
         conversation = Conversation(
             bus=desk,
             reads=desk,  # type: ignore[arg-type]  # the ledger and the audit log are never asked for
-            trading=ChatTrading(gateway.service),
+            trading=trading,
             market=_Market(gateway),
             limits=lambda account: m.RiskLimits(order_value_units_max=50_000 * ONE) if account != "nobody" else None,
-            roster=Roster(),
+            roster=roster,
             clock=clock,
             valuation=USDT,
+            authority=talk_of_authority,
+            understanding=understanding,
             settings=ConversationSettings(**settings),
         )
-        talk = Talk(gateway, desk, clock, conversation)
+        talk = Talk(gateway, desk, clock, conversation, authority, approvals)
         talk.price("BTCUSDT", 6_100_000)
         talk.price("ETHUSDT", 260_000)
         yield talk

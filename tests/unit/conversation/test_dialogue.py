@@ -320,34 +320,131 @@ async def test_a_halt_never_lowers_a_higher_stop(tmp_path: Path) -> None:
         assert halted.level is m.KillLevel.FLATTEN
 
 
-async def test_standing_instructions_are_answered_honestly(tmp_path: Path) -> None:
-    """What cannot be watched for is said not to be; where an order does exactly the same, it is offered."""
+async def test_what_cannot_be_watched_for_is_said_plainly(tmp_path: Path) -> None:
+    """No promise is made that no code keeps: nothing is set up, and nothing waits for a yes."""
     async with talking(tmp_path) as talk:
-        for text in (
-            "buy 0.1 BTC if it falls 3 % in an hour",
-            "never hold more than 20 % in ETH",
-            "buy $50 of btc every day",
-        ):
+        for text in ("buy $50 of btc every day", "sell 1 eth tomorrow", *(f"sell 0.1 btc {rest}" for rest in (
+            "unless it drops below 58000", "whenever it drops below 58000", "if it doesn't drop below 58000",
+            "if it drops below 58000 and the news is bad", "if it drops below 58000 in an hour",
+        ))):  # fmt: skip
             reply = await talk.say(text)
             assert "nothing was set up" in reply.reply, text
-            assert reply.confirmation is None
-        for rest in ("unless it drops below 58000", "whenever it drops below 58000", "if it doesn't drop below 58000",
-                     "if it drops below 58000 and the news is bad", "if it drops below 58000 in an hour"):  # fmt: skip
-            reply = await talk.say(f"sell 0.1 btc {rest}")
-            assert reply.confirmation is None, rest
-            assert "nothing was set up" in reply.reply, rest
-        offered = {
-            "sell 0.1 btc if it drops below 58000": (OrderType.STOP, Side.SELL),
-            "buy 0.01 btc if it drops below 60000": (OrderType.TAKE_PROFIT, Side.BUY),
-            "sell 0.1 btc when it hits 63000": (OrderType.TAKE_PROFIT, Side.SELL),
-            "buy 0.01 btc once it breaks above 62000": (OrderType.STOP, Side.BUY),
-        }
-        for text, (kind, side) in offered.items():
-            reply = await talk.say(text)
-            assert reply.confirmation is not None, text
-            assert (reply.preview[0].type, reply.preview[0].side) == (kind, side), text
+            assert reply.confirmation is None, text
+        assert talk.desk.commands == []
+
+
+@pytest.mark.parametrize(
+    "text, trigger, field, value",
+    [
+        ("sell 0.1 btc if it drops below 58000", m.StandingTrigger.PRICE_BELOW, "level_ticks", 5_800_000),
+        ("buy 0.01 btc once it breaks above 62000", m.StandingTrigger.PRICE_ABOVE, "level_ticks", 6_200_000),
+        ("sell 0.1 btc when it hits 63000", m.StandingTrigger.PRICE_ABOVE, "level_ticks", 6_300_000),
+        ("sell half my eth when it hits 2000", m.StandingTrigger.PRICE_BELOW, "portion_ppm", 500_000),
+        ("buy 0.1 BTC if it falls 3 % in an hour", m.StandingTrigger.FALLS, "move_ppm", 30_000),
+        ("sell 0.1 BTC if it rises 2.5% in 2 days", m.StandingTrigger.RISES, "window_seconds", 172_800),
+        (
+            "sell half of my eth if it is more than 30% of my account",
+            m.StandingTrigger.SHARE_ABOVE,
+            "share_ppm",
+            300_000,
+        ),
+    ],
+)
+async def test_a_standing_instruction_is_shown_exactly_and_set_by_one_yes(
+    tmp_path: Path, text: str, trigger: m.StandingTrigger, field: str, value: int
+) -> None:
+    """Words become a typed condition; only a yes to exactly what was shown begins to watch, as the speaker's."""
+    async with talking(tmp_path) as talk:
+        shown = await talk.say(text)
+        assert shown.confirmation is not None, shown.reply
+        assert talk.desk.commands == []
+        done = await talk.say("yes")
+        (command,) = talk.desk.commands
+        assert isinstance(command, m.SetStanding)
+        standing = command.standing
+        assert (standing.trigger, getattr(standing, field), standing.account) == (trigger, value, "main")
+        assert (standing.owner, standing.shots_max) == ("user:alice", 1)
+        assert standing.words in shown.reply
+        assert "Watching" in done.reply
         await talk.say("yes")
-        assert talk.desk.submitted[-1].order.stop_price_ticks == 6_200_000
+        assert len(talk.desk.commands) == 1
+
+
+async def test_a_move_without_a_window_is_asked_back(tmp_path: Path) -> None:
+    """ "If it falls 3 %" from when? Nothing is guessed."""
+    async with talking(tmp_path) as talk:
+        reply = await talk.say("buy 0.1 BTC if it falls 3 %")
+        assert isinstance(reply.intent, Ambiguous)
+        assert "Within how long" in reply.reply
+        assert (await talk.say("buy 0.1 btc at 60000 if it falls 3 % in an hour")).confirmation is None
+
+
+async def test_a_cap_becomes_a_limit_that_only_an_officer_loosens(tmp_path: Path) -> None:
+    """ "Never more than" is a limit that risk enforces: set and tightened by the trader, loosened by an officer."""
+    async with talking(tmp_path) as talk:
+        shown = await talk.say("never hold more than 20 % in ETH")
+        assert "refuses every order" in shown.reply
+        await talk.say("yes")
+        limit = talk.desk.commands[-1]
+        assert isinstance(limit, m.SetHoldingLimit)
+        assert (limit.account, limit.asset, limit.share_ppm_max, limit.actor) == ("main", "ETH", 200_000, "user:alice")
+        talk.authority.limits = {"ETH": 200_000}
+        refused = await talk.say("never hold more than 30 % in ETH")
+        assert refused.reason == "ROLE_NOT_ALLOWED"
+        assert (await talk.say("never hold more than 10 % in ETH")).confirmation is not None
+        assert (await talk.say("never hold more than 30 % in ETH", OFFICER, account="main")).confirmation is not None
+
+
+async def test_a_mandate_in_words_takes_an_officer_and_a_yes(tmp_path: Path) -> None:
+    """It is shown as YAML first; a trader cannot widen one, and what is unclear is asked."""
+    words = "let jarvis trade BTC up to 500 USDT an order, 2000 a day, ask me above 200, weekdays 8-18 utc"
+    async with talking(tmp_path) as talk:
+        assert (await talk.say(words)).reason == "ROLE_NOT_ALLOWED"
+        unclear = await talk.say("let jarvis trade BTC up to 500 USDT an order", OFFICER)
+        assert isinstance(unclear.intent, Ambiguous)
+        assert "2000 a day" in unclear.reply
+        shown = await talk.say(words, ADMIN)
+        assert 'order_value_max: "500"' in shown.reply
+        assert talk.desk.commands == []
+        await talk.say("yes", ADMIN)
+        command = talk.desk.commands[-1]
+        assert isinstance(command, m.SetMandate)
+        mandate = command.mandate
+        assert (mandate.agent, mandate.symbols, mandate.autonomy) == ("jarvis", ("BTCUSDT",), m.Autonomy.APPROVE_ABOVE)
+        assert (mandate.order_value_units_max, mandate.approval_above_units) == (500 * ONE, 200 * ONE)
+        assert mandate.windows == (m.TradingWindow(days=(0, 1, 2, 3, 4), start_minute=480, end_minute=1080),)
+
+
+async def test_approvals_are_listed_and_decided_in_words(tmp_path: Path) -> None:
+    """ "approve 1" decides on exactly the order that the request shows, as the speaker; others cannot see it."""
+    async with talking(tmp_path) as talk:
+        assert "Nothing waits" in (await talk.say("approvals")).reply
+        approval = talk.authority.hold(talk.clock.now_ns())
+        listed = await talk.say("what is waiting for my approval?")
+        assert "agent jarvis wants to BUY 0.01 BTCUSDT LIMIT at 61000 GTC" in listed.reply
+        assert (await talk.say("approve 1", STRANGER)).reason == "APPROVAL_NOT_FOUND"
+        assert (await talk.say("approve 1", VIEWER)).reason == "APPROVER_NOT_ALLOWED"
+        assert (await talk.say("approve 2")).reason == "APPROVAL_NOT_FOUND"
+        rejected = await talk.say("reject 1")
+        command = talk.desk.commands[-1]
+        assert isinstance(command, m.DecideApproval)
+        assert (command.order_hash, command.approve) == (approval.order_hash, False)
+        assert (command.actor, command.approver_role, command.via) == ("user:alice", "TRADER", "chat")
+        assert "Rejected" in rejected.reply
+
+
+async def test_a_signed_decision_counts_as_its_makers(tmp_path: Path) -> None:
+    """A token said to the desk decides as the person it was made for; a changed one is not genuine."""
+    async with talking(tmp_path) as talk:
+        talk.authority.hold(talk.clock.now_ns())
+        token, _ = talk.approvals.make_token(ALICE, "1", approve=False)
+        changed = token[:-1] + ("A" if token[-1] != "A" else "B")
+        assert (await talk.say(f"decide {changed}")).reason == "APPROVAL_TOKEN_INVALID"
+        assert talk.desk.commands == []
+        await talk.say(f"decide {token}", STRANGER)
+        command = talk.desk.commands[-1]
+        assert isinstance(command, m.DecideApproval)
+        assert (command.actor, command.via, command.approve) == ("user:alice", "chat token", False)
 
 
 async def test_a_shock_is_computed_exactly(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_the_table_is_large_and_varied() -> None:
     texts = [text for text, _ in ALL]
     assert len(texts) == len(set(texts)) >= 250
     kinds = {type(intent) for _, intent in ALL}
-    assert len(kinds) == 15, kinds
+    assert len(kinds) == 19, kinds
     assert {intent.topic for _, intent in ALL if isinstance(intent, Ask)} == set(Topic)
 
 

@@ -22,6 +22,7 @@ from polaris_synapse.domain.messages import (
     OrderReport,
     ResolveBreak,
     Tick,
+    VenueBalances,
     VenueCancel,
     VenueListing,
     VenueOrderStatus,
@@ -108,6 +109,7 @@ class Miniature:
         self.core = core or ExecutionCore()
         self.risk = RiskStandIn()
         self.venue = ScriptedVenue(clock=self.clock)
+        self.venue.instruments[BTCUSDT.symbol] = BTCUSDT
         self.commands: deque[VenueCommand] = deque()
         self.breaks: dict[str, BreakChanged] = {}
         self.answers: list[Answer] = []
@@ -287,6 +289,17 @@ class Miniature:
         assert restored.state_hash() == before, "the snapshot gave another state"
         self.core = core
         self.feed(HostStarted(time_ns=self.now_ns))
+
+    def compare_balances(self, times: int = 1) -> None:
+        """The venue says what it holds, as it does every 15 seconds."""
+        for _ in range(times):
+            self.feed_balances()
+            self.tick(15)
+
+    def feed_balances(self) -> None:
+        """The venue says what it holds now."""
+        held = tuple(self.venue.balances_now())
+        self.feed(VenueBalances(time_ns=self.now_ns, venue="scripted", balances=held))
 
     # -- what to look at -----------------------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ def test_a_crash_around_the_send(sent_first: bool) -> None:
         desk.carry_out(desk.commands.popleft())
     desk.crash()
     assert desk.state() is S.UNKNOWN
-    desk.tick(10)
+    desk.tick(20)
     assert desk.venue.submits[client_id] == (1 if sent_first else 0)
     assert desk.state() is (S.WORKING if sent_first else S.REJECTED)
     desk.agrees_with_venue()
@@ -421,7 +421,7 @@ def test_a_fill_that_the_stream_dropped_before_the_end_is_found() -> None:
     desk.cancel()
     desk.work_off()
     assert desk.order().filled_lots == 0
-    desk.tick(6)
+    desk.tick(15)
     assert desk.order().filled_lots == 4
     queries = desk.venue.queries
     desk.tick(120)

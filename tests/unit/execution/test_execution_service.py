@@ -19,6 +19,7 @@ from polaris_synapse.domain.messages import (
     ConfigureVenues,
     Message,
     ResolveBreak,
+    VenueBalances,
     VenueCancel,
     VenueOrderStatus,
     VenueQuery,
@@ -108,6 +109,8 @@ async def running(desk: Desk) -> AsyncIterator[Desk]:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.service.run)
         await wait_until(lambda: desk.service.readiness()["execution"]() is None)
+        # It has said what its venues are, and what each of the two holds.
+        await wait_until(lambda: len(desk.bus.sent) >= 3)
         yield desk
         tasks.cancel_scope.cancel()
 
@@ -124,10 +127,27 @@ async def test_a_slow_order_does_not_hold_up_the_others() -> None:
 async def test_it_tells_the_core_its_venues() -> None:
     """The first thing sent is the list of venues and whether real trading is on."""
     async with running(Desk(real_trading=True)) as desk:
-        (configured,) = desk.bus.sent
+        configured = desk.bus.sent[0]
         assert isinstance(configured, ConfigureVenues)
         assert [(v.name, v.simulated) for v in configured.venues] == [("binance", False), ("scripted", True)]
         assert configured.real_trading
+
+
+async def test_it_tells_the_core_what_venues_hold() -> None:
+    """Balances go to the core at the start, now and then, and after a gap; one that cannot be had is left out."""
+
+    def told() -> list[VenueBalances]:
+        return [one for one in desk.bus.sent if isinstance(one, VenueBalances) and one.venue == "scripted"]
+
+    async with running(Desk()) as desk:
+        await wait_until(lambda: len(told()) == 1)
+        desk.venue.deposits["BTC"] = 5
+        await wait_until(lambda: desk.clock.sleepers >= 4)
+        desk.clock.advance(15)
+        await wait_until(lambda: len(told()) == 2)
+        assert [(one.asset, one.total_units) for one in told()[-1].balances] == [("BTC", 5)]
+        desk.service._links["scripted"].reconnected()
+        await wait_until(lambda: len(told()) == 3)
 
 
 async def test_an_order_goes_out_and_its_reports_come_back() -> None:

@@ -19,7 +19,7 @@ from polaris_synapse.domain.orders import (
     OrderType,
     Side,
 )
-from polaris_synapse.execution.service import ExecutionService, dated, lane_of
+from polaris_synapse.execution.service import ExecutionService, dated
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.testing.clock import ManualClock
 from polaris_synapse.testing.venues import ScriptedVenue
@@ -154,6 +154,26 @@ def test_a_repeated_report_answers_no_later_replacement() -> None:
     assert desk.open_breaks() == []
 
 
+def test_a_refused_cancel_leaves_a_replacement_in_doubt() -> None:
+    """The order grew and was filled whole; the grown order's report is lost, and its cancel comes too late."""
+    desk = Miniature()
+    client_id = desk.place(lots=10)
+    desk.work_off()
+    desk.replace(lots=11, price_ticks=100)
+    desk.carry_out(desk.commands.popleft())
+    desk.venue.stream.clear()
+    desk.cancel()
+    cancel = desk.commands.popleft()
+    desk.venue.fill(client_id, 11, 100)
+    desk.carry_out(cancel)
+    while desk.venue.stream:
+        desk.feed(desk.venue.stream.popleft())
+    desk.work_off()
+    desk.tick(2)
+    assert desk.open_breaks() == []
+    assert (desk.state(), desk.order().filled_lots, desk.order().quantity_lots) == (S.FILLED, 11, 11)
+
+
 class Bench:
     """The service's decision about a command whose turn has come."""
 
@@ -166,9 +186,10 @@ class Bench:
             settings=ExecutionSettings(),
             venues=[ScriptedVenue()],
         )
+        self.dispatch = self.service.new_dispatch()
 
     def submit(self) -> VenueSubmit:
-        """An order on its way to its lane."""
+        """An order on its way to the venue."""
         request = OrderRequest(
             account="alice", client_order_id="c", symbol=SYMBOL, side=Side.BUY, type=OrderType.LIMIT, quantity_lots=1
         )
@@ -186,11 +207,11 @@ class Bench:
 
     def turn(self, command: VenueSubmit | VenueCancel) -> Sequence[Any] | None:
         """What is said instead of sending it."""
-        return self.service._held_back(command)
+        return self.service.held_back(self.dispatch, command)
 
 
 def test_an_order_does_not_leave_after_its_cancel_was_asked_for() -> None:
-    """What waits in a lane when the kill switch is pressed ends here, and its cancel goes out to make sure."""
+    """What waits for its turn when the kill switch is pressed ends here, and its cancel goes out to make sure."""
     bench = Bench()
     submit = bench.submit()
     cancel = VenueCancel(
@@ -201,12 +222,16 @@ def test_an_order_does_not_leave_after_its_cancel_was_asked_for() -> None:
         venue_client_id="ps0-1024",
         venue_order_id="",
     )
-    bench.service._note_waiting(submit)
+    bench.dispatch.put(submit)
     assert bench.turn(submit) is None
-    bench.service._note_waiting(cancel)
+    bench.dispatch.put(cancel)
+    first = bench.dispatch.take()
+    assert first is submit
     said = bench.turn(submit)
     assert said is not None
     assert [report.event for report in said] == [E.CANCEL]
+    bench.dispatch.done(1024)
+    assert bench.dispatch.take() is cancel
     assert bench.turn(cancel) is None
     assert bench.turn(submit) is None
 
@@ -221,8 +246,3 @@ def test_an_order_that_waited_too_long_is_not_sent() -> None:
     said = bench.turn(submit)
     assert said is not None
     assert [report.event for report in said] == [E.REJECT]
-
-
-def test_orders_spread_over_the_lanes() -> None:
-    """One order that hangs must not hold up the others: ids of a partition are multiples of 1024."""
-    assert len({lane_of(number * 1024 + 3, 32) for number in range(1, 33)}) == 32

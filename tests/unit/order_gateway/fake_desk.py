@@ -19,6 +19,7 @@ from polaris_synapse.bus.port import BusError, SlowConsumerError
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.money import Asset
+from polaris_synapse.domain.order_lists import ListState, OrderList
 from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderState, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import ROUTES
@@ -70,6 +71,7 @@ class FakeDesk:
         self.tasks: set[asyncio.Future[None]] = set()
         self.notes: list[m.AuditNote] = []
         self.orders_by_id: dict[int, Order] = {}
+        self.lists_by_id: dict[int, OrderList] = {}
         self.recorded: list[m.ExecutionRecorded] = []
         self.acknowledge = True
         self.refuse: Reason = Reason.NONE
@@ -117,6 +119,16 @@ class FakeDesk:
         done = m.Answer(time_ns=1, request_id=command.request_id)
         if isinstance(command, m.SubmitOrder):
             return self._submit(command)
+        if isinstance(command, m.SubmitOrderList):
+            return self._submit_list(command)
+        if isinstance(command, m.CancelOrderList):
+            found_list = self.lists_by_id[command.list_id]
+            for order_id in found_list.order_ids:
+                self.move(order_id, OrderState.CANCELLED, reason=Reason.CANCELLED_BY_USER)
+            ended = msgspec.structs.replace(found_list, state=ListState.ALL_DONE, version=1)
+            self.lists_by_id[command.list_id] = ended
+            self.publish(m.OrderListUpdated(time_ns=1, order_list=ended))
+            return msgspec.structs.replace(done, order_list=found_list, order_ids=found_list.order_ids)
         if isinstance(command, m.CancelAll):
             ids = tuple(
                 order.order_id
@@ -141,6 +153,27 @@ class FakeDesk:
             self.orders_by_id[order.order_id] = order
             return msgspec.structs.replace(done, order=order)
         return done
+
+    def _submit_list(self, command: m.SubmitOrderList) -> m.Answer:
+        request = command.order_list
+        answers = [
+            self._submit(m.SubmitOrder(time_ns=command.time_ns, request_id=command.request_id, order=leg))
+            for leg in request.legs
+        ]
+        order_ids = tuple(answer.order.order_id for answer in answers if answer.order is not None)
+        known = next((one for one in self.lists_by_id.values() if one.order_ids == order_ids), None)
+        found = known or OrderList(
+            list_id=1024 * (len(self.lists_by_id) + 1), request=request, state=ListState.EXECUTING, order_ids=order_ids
+        )
+        self.lists_by_id[found.list_id] = found
+        self.publish(m.OrderListUpdated(time_ns=1, order_list=found))
+        return m.Answer(
+            time_ns=1,
+            request_id=command.request_id,
+            order_ids=order_ids,
+            order_list=found,
+            duplicate=known is not None,
+        )
 
     def _find(self, account: str, order_id: int, client_order_id: str) -> Order | None:
         for order in self.orders_by_id.values():
@@ -279,6 +312,22 @@ class FakeDesk:
             and (not before_order_id or order.order_id < before_order_id)
         ]
         return found[:limit]
+
+    async def order_list(
+        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
+    ) -> OrderList | None:
+        for found in self.lists_by_id.values():
+            named = found.list_id == list_id if list_id else found.request.client_list_id == client_list_id
+            if named and account in (None, found.request.account):
+                return found
+        return None
+
+    async def order_lists(
+        self, *, account: str | None, open_only: bool = False, limit: int = 100, before_list_id: int = 0
+    ) -> list[OrderList]:
+        rows = [row for row in reversed(self.lists_by_id.values()) if account in (None, row.request.account)]
+        rows = [row for row in rows if row.state is ListState.EXECUTING or not open_only]
+        return [row for row in rows if not before_list_id or row.list_id < before_list_id][:limit]
 
     async def executions(self, *, account: str | None, **_: Any) -> list[m.ExecutionRecorded]:
         return [row for row in reversed(self.recorded) if account in (None, row.account)]

@@ -23,11 +23,27 @@ _BODIES: dict[tuple[str, str], object] = {
     ("POST", "/orders/preview"): buy(),
     ("PATCH", "/orders/{order_id}"): {"price": "1.00"},
     ("PATCH", "/orders/by-client-id/{client_order_id}"): {"price": "1.00"},
+    ("POST", "/order-lists"): {
+        "kind": "OCO",
+        "symbol": "BTCUSDT",
+        "orders": [
+            {"side": "SELL", "type": "LIMIT", "quantity": "0.1", "price": "63000"},
+            {"side": "SELL", "type": "STOP", "quantity": "0.1", "stop_price": "59000"},
+        ],
+    },
     ("POST", "/funds"): {"account": "main", "asset": "USDT", "amount": "5", "reference": "r"},
     ("POST", "/users"): {"username": "x", "password": "long enough", "role": "VIEWER"},
     ("POST", "/keys"): {"key_id": "x", "public_key": "A" * 43 + "=", "role": "VIEWER"},
 }
-_NAMES = {"{order_id}": "1024", "{client_order_id}": "c", "{decision_id}": "D1", "{username}": "x", "{key_id}": "x"}
+_NAMES = {
+    "{order_id}": "1024",
+    "{client_order_id}": "c",
+    "{list_id}": "1024",
+    "{client_list_id}": "L",
+    "{decision_id}": "D1",
+    "{username}": "x",
+    "{key_id}": "x",
+}
 
 
 async def test_every_role_on_every_route(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from polaris_synapse.domain.messages import (
     AuditNote,
     BreakChanged,
     BreakerChanged,
+    CancelAll,
     Command,
     ExecuteCancel,
     ExecuteOrder,
@@ -39,6 +40,7 @@ from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.orders import Order, OrderEvent, OrderState, OrderType, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX
 
 
 def trip(bench: Bench, scope: str) -> Reason:
@@ -217,6 +219,38 @@ def test_cancel_all_cancels_every_open_order_and_asks_again_where_it_is_refused(
     ended = of_type(bench.report(paper, OrderEvent.CANCEL), OrderUpdated)[0].order
     assert ended.reason is Reason.CANCELLED_BY_KILL_SWITCH
     assert bench.submit(side=Side.SELL).reason is Reason.KILL_SWITCH
+
+
+def test_a_kill_switch_over_many_orders_is_in_force_at_once_and_cancels_in_steps() -> None:
+    """One input cancels so many; the ticks and a CancelAll do the rest, orders at venues first, none of them twice."""
+    bench = ready()
+    bench.limits(open_orders_max=0, message_burst_max=10_000, messages_per_second_max=10_000, repeated_orders_max=0)
+    bench.limits("alice", open_orders_max=0, message_burst_max=10_000, repeated_orders_max=0)
+    internal = [bench.accepted(symbol="BTCUSDT.INT", lots=100).order_id for _ in range(CANCELS_AT_ONCE_MAX)]
+    paper = [bench.accepted(lots=100).order_id for _ in range(CANCELS_AT_ONCE_MAX + 1)]
+    out = bench.kill(KillLevel.CANCEL_ALL)
+    assert of_type(out, KillLevelChanged)[0].order_ids == (*paper, *internal)
+    assert bench.submit().reason is Reason.KILL_SWITCH
+    assert [message.order_id for message in of_type(out, ExecuteCancel)] == paper[:-1]
+    hurry = CancelAll(time_ns=bench.now, actor="desk", reason=Reason.CANCELLED_BY_KILL_SWITCH)
+    assert bench.ask(hurry).order_ids == (paper[-1], *internal[:-1])
+    assert [message.order_id for message in of_type(bench.tick(), RemoveOrder)] == internal[-1:]
+    assert bench.ask(hurry).order_ids == ()
+
+
+def test_cancel_all_says_what_it_left() -> None:
+    """One that matches more than one input may cancel says how many are left for the next."""
+    bench = ready()
+    bench.limits("alice", open_orders_max=0, message_burst_max=10_000, repeated_orders_max=0)
+    for _ in range(CANCELS_AT_ONCE_MAX + 2):
+        bench.accepted(lots=100)
+    answer = bench.ask(CancelAll(time_ns=bench.now, account="alice"))
+    assert (len(answer.order_ids), answer.detail) == (
+        CANCELS_AT_ONCE_MAX,
+        "2 more orders are open; ask again for them.",
+    )
+    answer = bench.ask(CancelAll(time_ns=bench.now, account="alice"))
+    assert (len(answer.order_ids), answer.detail) == (2, "")
 
 
 def test_flatten_waits_for_cancels_and_then_sells_everything() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ from polaris_synapse.storage.settings import StorageSettings
 from polaris_synapse.testing.bus import build_host
 from polaris_synapse.testing.cascade import FunctionCore
 from polaris_synapse.testing.journal import MemoryJournal
+from polaris_synapse.testing.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 
@@ -173,20 +173,16 @@ def execute(statement: str) -> Callable[[sa.engine.Connection], None]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageSettings:
-    """Empty databases of each kind; PostgreSQL's where POLARIS_TEST_POSTGRES names a server that has them."""
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageSettings]:
+    """Empty databases of each kind."""
     if request.param == "sqlite":
-        return storage_settings(tmp_path)
-    server = os.environ.get("POLARIS_TEST_POSTGRES")
-    if not server:
-        pytest.skip("needs a PostgreSQL server (set POLARIS_TEST_POSTGRES)")
-    urls = [f"{server}/polaris_test_orders", f"{server}/polaris_test_compliance"]
-    for url in urls:
-        database = open_database(url)
-        await database.write(execute("DROP SCHEMA public CASCADE"))
-        await database.write(execute("CREATE SCHEMA public"))
-        await database.close()
-    return StorageSettings(orders_url=urls[0], compliance_url=urls[1])
+        yield storage_settings(tmp_path)
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    names = [server.new_database(prefix) for prefix in ("orders", "compliance")]
+    yield StorageSettings(orders_url=server.url(names[0]), compliance_url=server.url(names[1]))
+    for name in names:
+        server.drop_database(name)
 
 
 @pytest.fixture

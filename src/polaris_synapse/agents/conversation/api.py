@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from polaris_synapse.agents.conversation.dialogue import Conversation, Reply
+from polaris_synapse.agents.conversation.dialogue import Conversation
 from polaris_synapse.agents.conversation.guard import MESSAGE_CHARACTERS_MAX
+from polaris_synapse.agents.conversation.turns import Reply
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.web.authentication import Authenticator, Principal, Role
 from polaris_synapse.web.bodies import json_response, query_struct, read_struct

@@ -85,6 +85,11 @@ _WINDOW: Final = re.compile(
     r"\b(?:in|within|over|during) (?:(?:an?|the next|one|(N\d+)) )?(hour|minute|day|week|h|m|d)\b"
 )
 _WINDOW_SECONDS: Final = {"minute": 60, "m": 60, "hour": 3_600, "h": 3_600, "day": 86_400, "d": 86_400, "week": 604_800}
+#: A share of the account that one asset is: "it is more than 30% of my account".
+_SHARE: Final = re.compile(
+    r"(?:it|S\d+) (?:is|gets to|becomes|makes up) (above|more than|below|less than) (P\d+) of (?:my |the |our )?"
+    r"(?:account|portfolio|equity)"
+)
 _DOWN: Final = r"\b(?:drop|down|lower|below|decline|loses?)\b"
 _UP: Final = r"\b(?:rise|up|higher|above)\b"
 
@@ -282,6 +287,10 @@ def _trigger(line: Line, condition: str) -> tuple[Trigger, str, int]:
         count = line.value(window.group(1)) if window.group(1) else "1"
         seconds = int(count) * _WINDOW_SECONDS[window.group(2)] if count.isdigit() else 0
         condition = condition[: window.start()] + condition[window.end() :]
+    share = _SHARE.fullmatch(condition.strip(" .!?,"))
+    if share is not None and not seconds:
+        above = share.group(1) in {"above", "more than"}
+        return (Trigger.SHARE_ABOVE if above else Trigger.SHARE_BELOW), line.value(share.group(2)), 0
     others = set(re.findall(r"[a-z]+", re.sub(r"\b[A-Z]\d+\b", " ", condition))) - _CONDITION_WORDS
     if others:
         return Trigger.OTHER, _worded(line, condition.strip(" .!?,")), seconds

@@ -6,11 +6,19 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from polaris_synapse.agents.conversation import intents as i
 from polaris_synapse.agents.conversation import wording
+from polaris_synapse.agents.conversation.authority_talk import (
+    AuthorityAction,
+    AuthorityTalk,
+    HoldAtMost,
+    Proposal,
+    PutMandate,
+    Told,
+    WatchFor,
+)
 from polaris_synapse.agents.conversation.controls import IMMEDIATE, Controls
 from polaris_synapse.agents.conversation.grammar import complete_order, read_message
 from polaris_synapse.agents.conversation.line import Names
@@ -18,14 +26,16 @@ from polaris_synapse.agents.conversation.ports import Limits, Market, OrderOutco
 from polaris_synapse.agents.conversation.replies import Questions
 from polaris_synapse.agents.conversation.sessions import Pending, PlaceTickets, Session, Sessions, hash_of
 from polaris_synapse.agents.conversation.settings import ConversationSettings
-from polaris_synapse.agents.conversation.tickets import exact_order, free_units, make_ticket, price_question
+from polaris_synapse.agents.conversation.tickets import free_units, make_ticket, price_question
+from polaris_synapse.agents.conversation.turns import Confirmation, Reply, Turn, moved_against
+from polaris_synapse.agents.conversation.understanding import Understanding
 from polaris_synapse.agents.conversation.view import Said, Table, View, count
 from polaris_synapse.agents.roster import Roster
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, BusError
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import BalanceChanged
-from polaris_synapse.domain.money import Asset, parse_units
+from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason, explain
 from polaris_synapse.storage.port import ReadModels
@@ -35,30 +45,9 @@ from polaris_synapse.web.errors import ApiError
 _NS: Final = 1_000_000_000
 _PPM: Final = 1_000_000
 _PRICE_DECIMALS: Final = 18
+_NO_AUTHORITY: Final = "This desk keeps neither approvals nor standing instructions. Nothing was done."
 #: What a bare word may be asked back about while something waits for a yes, and then means no.
 _BARE_NO: Final = frozenset({"cancel", "stop", "abort", "cancel!", "stop!"})
-
-
-class Confirmation(Struct, frozen=True, kw_only=True):
-    """What a yes would be bound to. Say ``yes``, or ``confirm CODE``; it works once, until ``expires_time_ns``."""
-
-    code: str
-    order_hash: str
-    expires_time_ns: int
-
-
-class Reply(Struct, frozen=True, kw_only=True):
-    """An answer. ``reason`` names a refusal by the desk; ``placed`` lists the ids of orders that were placed."""
-
-    session: str
-    reply: str
-    intent: i.AnyIntent
-    table: Table | None = None
-    preview: tuple[OrderPreview, ...] = ()
-    confirmation: Confirmation | None = None
-    placed: tuple[int, ...] = ()
-    simulated: bool = False
-    reason: str = ""
 
 
 class Conversation:
@@ -76,6 +65,8 @@ class Conversation:
         clock: Clock,
         valuation: Asset,
         settings: ConversationSettings | None = None,
+        authority: AuthorityTalk | None = None,
+        understanding: Understanding | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(12),
     ) -> None:
         self._reads = reads
@@ -85,6 +76,8 @@ class Conversation:
         self._clock = clock
         self._valuation = valuation
         self._settings = settings or ConversationSettings()
+        self._authority = authority
+        self._understanding = understanding
         self._new_id = new_id
         self._sessions = Sessions(self._settings, new_id)
         self._questions = Questions(roster)
@@ -96,14 +89,21 @@ class Conversation:
         session = self._sessions.of(principal, session_id, now_ns)
         names = Names.of(await self._reads.instruments())
         intent = self._read(session, message, names)
+        with_model = isinstance(intent, i.NotUnderstood) and self._understanding is not None
+        if with_model and self._understanding is not None:
+            intent = await self._understanding.read(message, names)
+            with_model = not isinstance(intent, i.NotUnderstood)
         named = await self._account_named(principal, getattr(intent, "account", ""))
-        turn = _Turn(session, principal, intent, named or account)
+        turn = Turn(session, principal, intent, named or account)
         try:
-            return await self._answer(turn)
+            reply = await self._answer(turn)
         except ApiError as error:
-            return self._refused(turn, error.reason, error.detail)
+            reply = self._refused(turn, error.reason, error.detail)
         except BusError as error:
-            return self._refused(turn, error.reason, str(error))
+            reply = self._refused(turn, error.reason, str(error))
+        if with_model:
+            return replace(reply, reply=f"{wording.WITH_MODEL} {reply.reply}", understood_with_model=True)
+        return reply
 
     def _read(self, session: Session, message: str, names: Names) -> i.AnyIntent:
         if session.pending is not None and message.strip().lower() in _BARE_NO:
@@ -117,7 +117,7 @@ class Conversation:
             return complete_order(asked.partial, asked.about, message, names) or intent
         return intent
 
-    async def _answer(self, turn: _Turn) -> Reply:
+    async def _answer(self, turn: Turn) -> Reply:
         session, intent = turn.session, turn.intent
         # An unusual price is meant only where the same order is said twice in a row.
         warned, session.warned = session.warned, None
@@ -140,8 +140,10 @@ class Conversation:
             return self._plain(turn, wording.HELP)
         if isinstance(intent, i.NotUnderstood):
             return self._plain(turn, wording.NOT_UNDERSTOOD)
+        if isinstance(intent, i.Ask) and intent.topic in {i.Topic.APPROVALS, i.Topic.STANDING}:
+            return await self._listed(turn, intent.topic)
         if isinstance(intent, i.Ask | i.Briefing):
-            said = await self._questions.answer(self._view(turn), intent)
+            said = await self._questions.answer(self._view(turn), _meant(intent, session))
             return self._said(turn, said)
         # A new command takes the place of what waited.
         session.take_pending()
@@ -153,9 +155,44 @@ class Conversation:
             return await self._close(turn, intent)
         if isinstance(intent, i.StandingInstruction):
             return await self._standing(turn, intent)
+        if isinstance(intent, i.DecideRequest | i.ProposeTrade | i.GiveMandate | i.CancelStanding):
+            return await self._authorise(turn, intent)
         return await self._command(turn, intent)
 
-    def _view(self, turn: _Turn) -> View:
+    # What agents may do, and what waits for a person.
+
+    async def _listed(self, turn: Turn, topic: i.Topic) -> Reply:
+        if self._authority is None:
+            return self._plain(turn, _NO_AUTHORITY)
+        if topic is i.Topic.STANDING:
+            return self._said(turn, self._authority.list_standing(turn.principal))
+        return self._said(turn, await self._authority.list_approvals(turn.principal))
+
+    async def _authorise(
+        self, turn: Turn, intent: i.DecideRequest | i.ProposeTrade | i.GiveMandate | i.CancelStanding
+    ) -> Reply:
+        authority, principal = self._authority, turn.principal
+        if authority is None:
+            return self._plain(turn, _NO_AUTHORITY)
+        if isinstance(intent, i.DecideRequest):
+            return self._told(turn, await authority.decide(principal, intent))
+        if isinstance(intent, i.ProposeTrade):
+            return self._told(turn, await authority.propose(principal, intent))
+        if isinstance(intent, i.CancelStanding):
+            return self._said(turn, await authority.cancel_standing(principal, intent))
+        return self._offer(turn, await authority.read_mandate(principal, intent))
+
+    def _told(self, turn: Turn, told: Told) -> Reply:
+        turn.session.decision_id = told.decision_id
+        return replace(self._said(turn, told.said), placed=told.placed)
+
+    def _offer(self, turn: Turn, found: Proposal | i.Ambiguous) -> Reply:
+        """Show what would be set, and wait for a yes; or ask."""
+        if isinstance(found, i.Ambiguous):
+            return self._ask_back(turn, found)
+        return self._wait(turn, found.action, found.text)
+
+    def _view(self, turn: Turn) -> View:
         return View(
             principal=turn.principal,
             account=turn.account,
@@ -177,7 +214,7 @@ class Conversation:
 
     # Orders.
 
-    def _trading_account(self, turn: _Turn) -> str | i.Ambiguous:
+    def _trading_account(self, turn: Turn) -> str | i.Ambiguous:
         """The one account that an order is for. Raises ApiError for somebody else's."""
         principal = turn.principal
         if turn.account:
@@ -191,7 +228,7 @@ class Conversation:
 
     async def _propose(
         self,
-        turn: _Turn,
+        turn: Turn,
         orders: tuple[i.PlaceOrder, ...],
         *,
         only_asked: bool = False,
@@ -225,7 +262,7 @@ class Conversation:
 
     def _show(
         self,
-        turn: _Turn,
+        turn: Turn,
         tickets: tuple[OrderTicket, ...],
         previews: tuple[OrderPreview, ...],
         *,
@@ -247,8 +284,8 @@ class Conversation:
 
     def _wait(
         self,
-        turn: _Turn,
-        action: PlaceTickets | i.CancelOrders | i.ReplaceOrder | i.ControlTrading,
+        turn: Turn,
+        action: PlaceTickets | i.CancelOrders | i.ReplaceOrder | i.ControlTrading | AuthorityAction,
         text: str,
         previews: tuple[OrderPreview, ...] = (),
         *,
@@ -269,7 +306,7 @@ class Conversation:
         text += f" Say yes within {seconds} seconds to do exactly this, or no."
         return self._reply(turn, text, preview=previews, confirmation=confirmation, simulated=simulated)
 
-    async def _close(self, turn: _Turn, intent: i.ClosePosition) -> Reply:
+    async def _close(self, turn: Turn, intent: i.ClosePosition) -> Reply:
         account = self._trading_account(turn)
         if isinstance(account, i.Ambiguous):
             return self._ask_back(turn, account)
@@ -294,31 +331,26 @@ class Conversation:
         worth = instrument.notional_units(mark.mark_ticks, lots) if mark is not None else instrument.min_notional_units
         return lots >= instrument.min_quantity_lots and worth >= instrument.min_notional_units
 
-    async def _standing(self, turn: _Turn, intent: i.StandingInstruction) -> Reply:
-        """Say plainly what cannot be kept watch over yet, and offer the order that does exactly the same where "
-        "there is one."""
-        understood = f"Understood: {wording.standing_words(intent)}."
-        instruments = {one.symbol: one for one in await self._reads.instruments()}
-        instrument = instruments.get(intent.symbol)
-        mark = self._market.mark(instrument) if instrument is not None else None
-        same = (
-            exact_order(intent, mark.mark_ticks if mark is not None else 0, instrument)
-            if instrument is not None
-            else None
-        )
-        if same is None:
+    async def _standing(self, turn: Turn, intent: i.StandingInstruction) -> Reply:
+        """Show what would be watched for; where it cannot be, say so plainly, and offer no promise instead."""
+        account = self._trading_account(turn)
+        if isinstance(account, i.Ambiguous):
+            return self._ask_back(turn, account)
+        turn.principal.require(Role.TRADER, Role.RISK_OFFICER)
+        found = None
+        if self._authority is not None:
+            found = await self._authority.read_standing(turn.principal, intent, account, self._market)
+        if found is None:
             return self._plain(
                 turn,
-                f"{understood} The desk cannot carry out standing instructions of that kind yet, so nothing was "
-                "set up and "
-                "nothing watches for it.",
+                f"Understood: {wording.standing_words(intent)}. The desk cannot carry out standing instructions of "
+                "that kind, so nothing was set up and nothing watches for it.",
             )
-        before = f"{understood} The desk keeps no standing instructions yet, but this order does exactly that:"
-        return await self._propose(turn, (same,), before=before)
+        return self._offer(turn, found)
 
     # Everything else that changes something.
 
-    async def _command(self, turn: _Turn, intent: i.CancelOrders | i.ReplaceOrder | i.ControlTrading) -> Reply:
+    async def _command(self, turn: Turn, intent: i.CancelOrders | i.ReplaceOrder | i.ControlTrading) -> Reply:
         principal = turn.principal
         if isinstance(intent, i.ControlTrading):
             account = ""
@@ -343,7 +375,7 @@ class Conversation:
             principal.require_account(turn.account)
         return self._wait(turn, replace(intent, account=turn.account), f"This would {wording.replace_words(intent)}.")
 
-    async def _confirm(self, turn: _Turn, intent: i.Confirm) -> Reply:
+    async def _confirm(self, turn: Turn, intent: i.Confirm) -> Reply:
         """A yes: single use, in time, to what was shown, and only while that still holds."""
         session = turn.session
         pending = session.pending
@@ -366,6 +398,9 @@ class Conversation:
             return await self._place(turn, pending, action)
         if isinstance(action, i.ControlTrading):
             return self._plain(turn, await self._controls.carry_out(turn.principal, action, action.account))
+        if isinstance(action, PutMandate | WatchFor | HoldAtMost):
+            assert self._authority is not None
+            return self._plain(turn, await self._authority.carry_out(turn.principal, action))
         if isinstance(action, i.ReplaceOrder):
             outcome = await self._trading.replace(
                 turn.principal, action.account, action.order_id, action.quantity, action.price, action.stop_price
@@ -379,11 +414,11 @@ class Conversation:
         outcome = await self._trading.cancel(turn.principal, action.account, action.order_id)
         return self._plain(turn, wording.outcome_words(outcome))
 
-    async def _place(self, turn: _Turn, pending: Pending, action: PlaceTickets) -> Reply:
+    async def _place(self, turn: Turn, pending: Pending, action: PlaceTickets) -> Reply:
         """Place what was confirmed, unless the estimate has meanwhile moved too far against the speaker."""
         previews = tuple([await self._trading.preview(turn.principal, ticket) for ticket in action.tickets])
         for before, now in zip(pending.previews, previews, strict=True):
-            if _moved_against(before, now) > self._settings.price_move_ppm_max:
+            if moved_against(before, now) > self._settings.price_move_ppm_max:
                 note = f"The price has moved from {before.price} to {now.price} since; nothing was ordered. Now it is:"
                 return self._show(turn, action.tickets, previews, before=note)
         outcomes: list[OrderOutcome] = []
@@ -411,22 +446,22 @@ class Conversation:
 
     # Replies.
 
-    def _ask_back(self, turn: _Turn, question: i.Ambiguous) -> Reply:
+    def _ask_back(self, turn: Turn, question: i.Ambiguous) -> Reply:
         return self._reply(turn, question.question, intent=question)
 
-    def _plain(self, turn: _Turn, text: str) -> Reply:
+    def _plain(self, turn: Turn, text: str) -> Reply:
         return self._reply(turn, text)
 
-    def _said(self, turn: _Turn, said: Said) -> Reply:
+    def _said(self, turn: Turn, said: Said) -> Reply:
         return self._reply(turn, said.text, table=said.table, simulated=said.simulated)
 
-    def _refused(self, turn: _Turn, reason: Reason, detail: str) -> Reply:
+    def _refused(self, turn: Turn, reason: Reason, detail: str) -> Reply:
         text = f"Not done: {explain(reason)} {detail}".strip()
         return replace(self._reply(turn, text), reason=reason.name)
 
     def _reply(
         self,
-        turn: _Turn,
+        turn: Turn,
         text: str,
         *,
         intent: i.AnyIntent | None = None,
@@ -448,18 +483,7 @@ class Conversation:
         )
 
 
-class _Turn(Struct, frozen=True):
-    """One message under way."""
-
-    session: Session
-    principal: Principal
-    intent: i.AnyIntent
-    account: str
-
-
-def _moved_against(before: OrderPreview, now: OrderPreview) -> int:
-    """How far the estimated price has moved to the speaker's disadvantage, in parts per million; below 0 for "
-    "the better."""
-    then, current = (parse_units(one.price, _PRICE_DECIMALS) for one in (before, now))
-    worse = current - then if now.side == Side.BUY else then - current
-    return worse * _PPM // then if then else 0
+def _meant(asked: i.Ask | i.Briefing, session: Session) -> i.Ask | i.Briefing:
+    """A bare "why?" is about the decision that was spoken of last."""
+    bare = isinstance(asked, i.Ask) and asked == i.Ask(topic=i.Topic.WHY, account=asked.account)
+    return replace(asked, decision_id=session.decision_id) if bare and session.decision_id else asked

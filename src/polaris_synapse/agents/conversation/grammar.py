@@ -12,6 +12,7 @@ from typing import Final
 from msgspec.structs import asdict, replace
 
 from polaris_synapse.agents.conversation import commands
+from polaris_synapse.agents.conversation.authority import read_authority, read_mandate, read_token
 from polaris_synapse.agents.conversation.guard import guard, tidy
 from polaris_synapse.agents.conversation.intents import (
     Ambiguous,
@@ -76,10 +77,16 @@ _TRADING_PAST: Final = re.compile(r"\b(?:bought|sold)\b")
 
 def read_message(text: str, names: Names) -> AnyIntent:
     """What ``text`` means on a desk that knows ``names``."""
+    decided = read_token(text) or read_mandate(text, names)
+    if decided is not None:
+        return decided
     stopped = guard(text, frozenset(names.symbols) | {"buy", "sell", "cancel", "confirm", "yes"})
     if stopped is not None:
         return stopped
     plain = tidy(text)
+    authority = read_authority(text, names)
+    if authority is not None:
+        return authority
     short = _short_answer(plain)
     if short is not None:
         return short

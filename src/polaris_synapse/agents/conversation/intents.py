@@ -13,6 +13,7 @@ class Topic(StrEnum):
     """What a question is about."""
 
     ACTIVITY = "ACTIVITY"  # what the desk and its agents are doing
+    APPROVALS = "APPROVALS"  # orders of agents that wait for a person
     ADVICE = "ADVICE"  # what somebody should do: answered with the agents' views, never with advice
     BALANCES = "BALANCES"
     BEST_TRADE = "BEST_TRADE"
@@ -33,6 +34,7 @@ class Topic(StrEnum):
     PRICE = "PRICE"
     SHOCK = "SHOCK"  # what a move of the market would do to the account
     SPREAD = "SPREAD"
+    STANDING = "STANDING"  # standing instructions
     STATUS = "STATUS"
     VOLUME = "VOLUME"
     WHY = "WHY"
@@ -64,6 +66,8 @@ class Trigger(StrEnum):
     CAP = "CAP"  # a share of the account that must not be passed
     FALLS_PERCENT = "FALLS_PERCENT"
     OTHER = "OTHER"
+    SHARE_ABOVE = "SHARE_ABOVE"  # the share of the account that one asset is
+    SHARE_BELOW = "SHARE_BELOW"
     PRICE_ABOVE = "PRICE_ABOVE"
     PRICE_BELOW = "PRICE_BELOW"
     PRICE_REACHES = "PRICE_REACHES"  # from whichever side the market stands on
@@ -200,6 +204,32 @@ class StandingInstruction(Intent, frozen=True, kw_only=True, tag="standing_instr
     order: PlaceOrder | None = None
 
 
+class DecideRequest(Intent, frozen=True, kw_only=True, tag="decide_request"):
+    """Approve or reject an agent's held order: by its request's number, or with a signed ``token``."""
+
+    approval_id: str = ""
+    approve: bool = True
+    token: str = ""
+
+
+class ProposeTrade(Intent, frozen=True, kw_only=True, tag="propose_trade"):
+    """Let the agent decide on an instrument now; what it proposes goes the way of its mandate."""
+
+    symbol: str
+
+
+class GiveMandate(Intent, frozen=True, kw_only=True, tag="give_mandate"):
+    """A mandate in plain words."""
+
+    text: str
+
+
+class CancelStanding(Intent, frozen=True, kw_only=True, tag="cancel_standing"):
+    """Watch no more for what a standing instruction waits for."""
+
+    standing_id: str
+
+
 class Briefing(Intent, frozen=True, kw_only=True, tag="briefing"):
     """A summary: in the morning what happened overnight, at the end of the day what the day brought."""
 
@@ -268,6 +298,10 @@ AnyIntent = (
     | ClosePosition
     | ControlTrading
     | StandingInstruction
+    | DecideRequest
+    | ProposeTrade
+    | GiveMandate
+    | CancelStanding
     | Briefing
     | Help
     | Confirm

@@ -101,6 +101,10 @@ class Trading(Protocol):
         """Change an open order; an empty text leaves a value as it is."""
         ...
 
+    async def settled(self, principal: Principal, account: str, order_id: int, /) -> OrderOutcome:
+        """What has become of an order that was placed a moment ago, waited for shortly."""
+        ...
+
 
 class Market(Protocol):
     """The market as it stands."""

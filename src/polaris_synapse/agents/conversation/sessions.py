@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from polaris_synapse.agents.conversation.authority_talk import AuthorityAction
 from polaris_synapse.agents.conversation.intents import (
     Ambiguous,
     CancelOrders,
@@ -34,7 +35,7 @@ class Pending(Struct, frozen=True, kw_only=True):
     ``fresh``: it is what was said last, so that a bare yes can mean nothing else.
     """
 
-    action: PlaceTickets | CancelOrders | ReplaceOrder | ControlTrading
+    action: PlaceTickets | CancelOrders | ReplaceOrder | ControlTrading | AuthorityAction
     order_hash: str
     expires_time_ns: int
     sentence: str
@@ -64,6 +65,8 @@ class Session:
         self.asked: Ambiguous | None = None
         #: An order whose price was called unusual: said again, it is meant.
         self.warned: PlaceOrder | None = None
+        #: The decision that was spoken of last: a bare "why?" means it.
+        self.decision_id = ""
 
     def take_pending(self) -> Pending | None:
         """What waits for a yes; it never does again, so a yes has one effect at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from polaris_synapse.agents.conversation.intents import Ambiguous, PlaceOrder, StandingInstruction, Trigger, Unclear
+from polaris_synapse.agents.conversation.intents import Ambiguous, PlaceOrder, Unclear
 from polaris_synapse.agents.conversation.ports import OrderTicket
 from polaris_synapse.domain.instruments import Instrument, InstrumentError
 from polaris_synapse.domain.messages import BalanceChanged, Mark
@@ -124,32 +124,3 @@ def _wrong_side(order: PlaceOrder, stop_ticks: int, mark_ticks: int, market: str
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def exact_order(standing: StandingInstruction, mark_ticks: int, instrument: Instrument) -> PlaceOrder | None:
-    """The triggered order that does exactly what a standing instruction says; None where no order does.
-
-    Percentages and windows are left out: no order type looks back.
-    """
-    order = standing.order
-    if order is None or order.type is not OrderType.MARKET or order.symbol != standing.symbol or order.percent:
-        return None
-    trigger = standing.trigger
-    if trigger is Trigger.PRICE_REACHES and mark_ticks:
-        try:
-            ticks = instrument.parse_price(standing.value)
-        except InstrumentError:
-            return None
-        trigger = Trigger.PRICE_ABOVE if ticks > mark_ticks else Trigger.PRICE_BELOW
-    if trigger not in {Trigger.PRICE_ABOVE, Trigger.PRICE_BELOW} or order.quote_amount:
-        return None
-    rises = trigger is Trigger.PRICE_ABOVE
-    kind = OrderType.STOP if rises == (order.side is Side.BUY) else OrderType.TAKE_PROFIT
-    return PlaceOrder(
-        side=order.side,
-        symbol=order.symbol,
-        type=kind,
-        quantity=order.quantity,
-        stop_price=standing.value,
-        account=order.account,
-    )

@@ -34,6 +34,7 @@ HELP: Final = (
     "ETH' or 'buy $500 of BTC at 60000': you see exactly what would be ordered, and nothing happens before you say "
     "yes. 'halt trading' stops your account at once."
 )
+WITH_MODEL: Final = "(Understood with a model.)"
 NOT_UNDERSTOOD: Final = "I did not understand that, and did nothing. Say 'help' for what I know."
 SIMULATED: Final = "Simulated: no real market or money stands behind these numbers."
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from polaris_synapse.agents.core import standing
 from polaris_synapse.agents.core.accounts import ACCOUNTS_MAX, AccountBook
-from polaris_synapse.agents.core.decide import Brief, Outcome, decide
+from polaris_synapse.agents.core.deliberation import Place, begin, finish, finish_overdue, in_order, take_answer
+from polaris_synapse.agents.core.evidence import EVERY_SYMBOL, EVIDENCE_SYMBOLS_MAX, item_of, keep
 from polaris_synapse.agents.core.flow import NANOSECONDS
 from polaris_synapse.agents.core.market import CANDLE_SECONDS, Market, market_key
-from polaris_synapse.agents.core.scoring import give_up, score_due
-from polaris_synapse.agents.core.sizing import Means
+from polaris_synapse.agents.core.reflection import Memory
+from polaris_synapse.agents.core.scoring import score_due
 from polaris_synapse.agents.core.state import (
     AGENTS_MAX,
     MANDATES_MAX,
     MARKETS_MAX,
     SNAPSHOT_VERSION,
-    TRACKED_MAX,
     Agent,
     AgentsState,
-    Schedule,
     settings_problem,
 )
-from polaris_synapse.agents.core.tracking import Tracked, close_without_order, follow_execution, follow_order
+from polaris_synapse.agents.core.tracking import (
+    Tracked,
+    close_without_order,
+    follow_approval,
+    follow_execution,
+    follow_order,
+)
 from polaris_synapse.bus.core import NOTHING, Handler, decode_state, dispatch, encode_state, hash_state
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.messages import Answer, Message
@@ -43,8 +49,7 @@ class AgentsCore:
     name = "agents"
 
     def __init__(self, *, valuation: Asset, partition: int = 0) -> None:
-        self._valuation = valuation
-        self._partition = partition
+        self._place = Place(valuation=valuation, partition=partition)
         self._state = AgentsState()
         self._handlers: dict[type[Message], Handler] = {
             m.Tick: self._tick,
@@ -61,6 +66,13 @@ class AgentsCore:
             m.OrderUpdated: self._order_updated,
             m.ExecutionRecorded: self._execution_recorded,
             m.ProposalClosed: self._proposal_closed,
+            m.ApprovalChanged: self._approval_changed,
+            m.SetStanding: lambda c: standing.set_standing(self._state.standing, self._around(), c),
+            m.CancelStanding: lambda c: standing.cancel_standing(self._state.standing, self._around(), c),
+            m.StandingClosed: lambda c: standing.on_closed(self._state.standing, self._around(), c),
+            m.OpinionGiven: self._opinion_given,
+            m.SentimentScored: self._evidence,
+            m.OnchainObserved: self._evidence,
         }
 
     def apply(self, message: Message, /) -> Sequence[Message]:
@@ -95,6 +107,7 @@ class AgentsCore:
         )
         if grid_kept:
             self._state.instruments[instrument.symbol] = instrument
+            self._state.listed.setdefault(instrument.symbol, message.time_ns)
         return NOTHING
 
     def _market_summary(self, message: m.MarketSummary) -> Sequence[Message]:
@@ -107,6 +120,16 @@ class AgentsCore:
             if market is None:
                 market = state.markets[key] = Market.of(symbol, seconds)
             market.fold(message)
+        return standing.on_summary(state.standing, self._around(), message)
+
+    def _evidence(self, message: m.SentimentScored | m.OnchainObserved) -> Sequence[Message]:
+        state, symbol = self._state, message.symbol
+        item = item_of(message)
+        known = symbol == EVERY_SYMBOL or symbol in state.instruments
+        if item is None or not known or (symbol not in state.evidence and len(state.evidence) >= EVIDENCE_SYMBOLS_MAX):
+            state.evidence_refused += 1
+            return NOTHING
+        state.evidence[symbol] = keep(state.evidence.get(symbol, []), item)
         return NOTHING
 
     def _balance_changed(self, message: m.BalanceChanged) -> Sequence[Message]:
@@ -184,7 +207,7 @@ class AgentsCore:
         if schedule.decided_ns and state.clock_ns - schedule.decided_ns < ANALYSE_SPACING_NS:
             detail = f"The last decision is {schedule.decision_id}."
             return (self._answer(message, Reason.AGENT_COOLING_DOWN, detail),)
-        produced = self._decide(agent, message.symbol, schedule)
+        produced = begin(state, self._place, agent, message.symbol, schedule)
         return (*produced, self._answer(message, detail=schedule.decision_id))
 
     def _set_mandate(self, message: m.SetMandate) -> Sequence[Message]:
@@ -211,11 +234,12 @@ class AgentsCore:
         state = self._state
         produced: list[Message] = []
         for tracked in self._tracked_in_order():
-            if tracked.waiting and not tracked.has_order:
+            if tracked.expects_order:
                 produced += self._expire(tracked)
             if not tracked.scored and state.clock_ns >= tracked.due_ns:
                 produced += self._score(tracked)
             self._drop_if_done(tracked)
+        produced += finish_overdue(state, self._place)
         for _, agent in sorted(state.agents.items()):
             active = agent.settings.enabled and not agent.paused
             for index, symbol in enumerate(agent.settings.symbols):
@@ -223,7 +247,8 @@ class AgentsCore:
                 if state.clock_ns >= schedule.due_ns:
                     schedule.due_ns = agent.next_due(index, state.clock_ns)
                     if active and symbol in state.instruments:
-                        produced += self._decide(agent, symbol, schedule)
+                        produced += begin(state, self._place, agent, symbol, schedule)
+        produced += standing.on_tick(state.standing, self._around())
         if state.clock_ns >= state.standings_due_ns:
             produced += self._standings()
         return produced
@@ -235,12 +260,16 @@ class AgentsCore:
         still has no order never reached the journal, and the proposal is not sent again: no order will come of it.
         """
         produced: list[Message] = []
+        for pending in in_order(self._state):
+            produced += finish(self._state, self._place, pending, lost="The desk restarted before a model answered.")
         for tracked in self._tracked_in_order():
-            if tracked.waiting and not tracked.has_order:
+            if tracked.expects_order:
                 detail = "The desk restarted before the order was placed."
                 produced.append(self._close(tracked, Reason.AGENT_PROPOSAL_EXPIRED, detail))
                 self._drop_if_done(tracked)
-        return [*produced, *self._standings()]
+        book = self._state.standing
+        produced += standing.on_host_started(book, self._around())
+        return [*produced, *standing.listed(book, self._around()), *self._standings()]
 
     def _standings(self) -> list[Message]:
         self._state.standings_due_ns = self._state.clock_ns + STANDING_SECONDS * NANOSECONDS
@@ -249,108 +278,32 @@ class AgentsCore:
     def _standing(self, agent: Agent) -> Message:
         name = agent.settings.agent
         unscored = sum(not t.scored and t.record.agent == name for t in self._state.tracked.values())
-        return agent.standing(unscored, self._state.clock_ns)
+        return agent.standing(unscored, self._state.clock_ns, self._state.evidence_refused)
 
     # Decisions.
 
-    def _decide(self, agent: Agent, symbol: str, schedule: Schedule) -> list[Message]:
-        state, settings = self._state, agent.settings
-        number = state.decisions_made + 1
-        decision_id = f"D{self._partition}-{number}"
-        mandate = state.mandates.get(settings.account, {}).get(settings.agent)
-        outcome = decide(
-            Brief(
-                decision_id=decision_id,
-                settings=settings,
-                market=state.markets.get(market_key(symbol, settings.candle_seconds))
-                or Market.of(symbol, settings.candle_seconds),
-                instrument=state.instruments[symbol],
-                valuation=self._valuation,
-                mandate=mandate,
-                means=self._means(agent, mandate),
-                paused=agent.paused or not settings.enabled,
-                busy=self._busy(agent, symbol, schedule),
-            ),
-            state.clock_ns,
-        )
-        state.decisions_made = number
-        agent.decisions_made += 1
-        schedule.decided_ns, schedule.decision_id = state.clock_ns, decision_id
-        produced: list[Message] = []
-        tracked = self._track(agent, outcome, number)
-        if tracked is not None:
-            produced += self._make_room()
-            state.tracked[decision_id] = tracked
-        produced.append(outcome.record)
-        order = outcome.record.order
-        if order is not None:
-            schedule.proposed_ns = state.clock_ns
-            agent.proposals_made += 1
-            produced.append(
-                m.ProposalMade(time_ns=state.clock_ns, agent=settings.agent, decision_id=decision_id, order=order)
-            )
-        return produced
-
-    def _means(self, agent: Agent, mandate: m.Mandate | None) -> Means | None:
-        state, settings = self._state, agent.settings
-        account = state.accounts.get(settings.account)
-        if account is None or not account.metrics_time_ns or mandate is None:
-            return None
-        promised = sum(t.promised_units for t in state.tracked.values() if t.record.account == settings.account)
-        return Means(
-            settings=settings,
-            mandate=mandate,
-            account=account,
-            day_used_units=agent.used_today(state.clock_ns),
-            promised_units=promised,
-        )
-
-    def _busy(self, agent: Agent, symbol: str, schedule: Schedule) -> str:
-        name, account = agent.settings.agent, agent.settings.account
-        for tracked in self._tracked_in_order():
-            record = tracked.record
-            if tracked.waiting and (record.agent, record.account, record.symbol) == (name, account, symbol):
-                return f"An earlier order of the agent on {symbol} has not ended yet."
-        cooldown_ns = agent.settings.cooldown_seconds * NANOSECONDS
-        if schedule.proposed_ns and self._state.clock_ns - schedule.proposed_ns < cooldown_ns:
-            return f"The agent leaves {symbol} alone for a while after an order."
-        return ""
-
-    def _track(self, agent: Agent, outcome: Outcome, number: int) -> Tracked | None:
-        reading, view, record = outcome.reading, outcome.view, outcome.record
-        if reading is None or view is None:
-            return None
-        clock_ns = self._state.clock_ns
-        tracked = Tracked(
-            record=record,
-            number=number,
-            due_ns=clock_ns + agent.settings.horizon_seconds * NANOSECONDS,
-            reference_half_ticks=reading.half_ticks,
-            fee_ppm=self._state.instruments[record.symbol].taker_fee_ppm,
-            signals={signal.value: value for signal, value in view.signals.items()},
-            scored=False,
-        )
-        if record.order is not None:
-            tracked.waiting = True
-            tracked.value_units = tracked.charged_units = outcome.value_units
-            tracked.day = agent.charge(outcome.value_units, clock_ns)
-        return tracked
-
-    def _make_room(self) -> list[Message]:
-        """Give up the score of the oldest decision where too many wait. Those with an open order are kept."""
-        tracked = self._state.tracked
-        if len(tracked) < TRACKED_MAX:
-            return []
-        oldest = next((item for item in self._tracked_in_order() if not item.waiting), None)
-        if oldest is None:
-            return []
-        del tracked[oldest.record.decision_id]
-        detail = f"Not scored: more than {TRACKED_MAX} decisions were waiting for it."
-        return [] if oldest.scored else [give_up(oldest, detail, self._state.clock_ns)]
+    def _opinion_given(self, message: m.OpinionGiven) -> Sequence[Message]:
+        return take_answer(self._state, self._place, message)
 
     # What becomes of them.
 
+    def _around(self) -> standing.Surroundings:
+        """What standing instructions are measured against."""
+        state = self._state
+        return standing.Surroundings(state.instruments, state.accounts, self._place.valuation.code, state.clock_ns)
+
+    def _approval_changed(self, message: m.ApprovalChanged) -> Sequence[Message]:
+        order = message.approval.order
+        tracked = self._state.tracked.get(order.decision_id)
+        if tracked is None or tracked.record.order != order:
+            return NOTHING
+        revised = follow_approval(tracked, message.approval, self._state.clock_ns)
+        return (revised,) if revised is not None else NOTHING
+
     def _order_updated(self, message: m.OrderUpdated) -> Sequence[Message]:
+        fired = standing.on_order(self._state.standing, self._around(), message)
+        if fired:
+            return fired
         order = message.order
         tracked = self._state.tracked.get(order.request.decision_id)
         wanted = tracked.record.order if tracked is not None else None
@@ -376,7 +329,7 @@ class AgentsCore:
 
     def _proposal_closed(self, message: m.ProposalClosed) -> Sequence[Message]:
         tracked = self._state.tracked.get(message.decision_id)
-        if tracked is None or tracked.record.agent != message.agent or tracked.has_order or not tracked.waiting:
+        if tracked is None or tracked.record.agent != message.agent or not tracked.expects_order:
             return NOTHING
         if message.reason is Reason.TIMED_OUT:
             # An order may have come of it. It is waited for, and given up with every other after its time.
@@ -419,7 +372,8 @@ class AgentsCore:
         instrument = state.instruments[record.symbol]
         seconds = agent.settings.candle_seconds if agent is not None else CANDLE_SECONDS
         market = state.markets.get(market_key(record.symbol, seconds))
-        scored = score_due(tracked, market, instrument, rates, state.clock_ns)
+        memory = agent.memory(record.symbol) if agent is not None and record.symbol in agent.schedules else Memory()
+        scored = score_due(tracked, market, instrument, rates, memory, state.clock_ns)
         return [scored] if scored is not None else []
 
     def _tracked_in_order(self) -> list[Tracked]:

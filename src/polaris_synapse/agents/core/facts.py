@@ -66,6 +66,18 @@ class FactSheet:
         """A whole number of something."""
         return self.add(name, str(number), unit, source, time_ns)
 
+    def quote(self, facts: tuple[Fact, ...]) -> None:
+        """Take facts of an earlier sheet over as they are, with their own ids, for a text that cites them.
+
+        They stay behind this sheet's own under the same name. Raises LookAheadError like ``add``.
+        """
+        known = {fact.fact_id for fact in self._facts}
+        for fact in facts:
+            self._gate.admit(fact.time_ns, fact.name)
+            if fact.fact_id not in known:
+                known.add(fact.fact_id)
+                self._facts.append(fact)
+
     def __getitem__(self, name: str) -> Fact:
         return self._by_name[name]
 
@@ -114,13 +126,12 @@ def add_market_facts(sheet: FactSheet, reading: Reading, instrument: Instrument)
 
 
 def add_view_facts(sheet: FactSheet, view: View, time_ns: int) -> None:
-    """How the vote went."""
+    """How the market's signals add up. The confidence is the whole vote's: see ``vote_facts``."""
     for signal, value in view.signals.items():
         sheet.ratio(f"{signal} signal", value, "agent/signal", time_ns)
         sheet.ppm(f"{signal} weight", view.weights[signal], "agent/weight", time_ns)
     sheet.ratio("score", view.score_ppm, "agent/vote", time_ns)
     sheet.ppm("agreement", view.agreement_ppm, "agent/vote", time_ns)
-    sheet.ppm("confidence", view.confidence_ppm, "agent/vote", time_ns)
 
 
 def average_price_ticks(notional_units: int, lots: int, instrument: Instrument) -> int:

@@ -3,7 +3,8 @@
 A view is scored once its horizon has passed, at the first usable mid after it. The score is what a full round trip in
 the view's direction would have returned between the two mids, less the taker fee on both ways; for HOLD it is 0, and
 the move is recorded all the same. Signals are counted right or wrong by the sign of the move. Horizons of successive
-decisions overlap, so these counts are not independent trials and prove no edge; nothing is weighted by them.
+decisions overlap, so these counts are not independent trials and prove no edge; nothing is weighted by them. The
+agents' own voices are counted in ``reflection``, as independent trials, and those counts weigh the next vote.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct
 from polaris_synapse.agents.core.fixed import PPM, divide_rounding
 from polaris_synapse.agents.core.flow import NANOSECONDS
 from polaris_synapse.agents.core.market import Market
+from polaris_synapse.agents.core.reflection import Memory, lesson_of
 from polaris_synapse.agents.core.signals import SUMMARY_AGE_SECONDS_MAX
 from polaris_synapse.agents.core.thesis import SPOKEN_PPM_MIN
 from polaris_synapse.agents.core.tracking import Tracked
@@ -34,11 +36,17 @@ class HitRate(Struct):
 
 
 def score_due(
-    tracked: Tracked, market: Market | None, instrument: Instrument, records: dict[str, HitRate], clock_ns: int
+    tracked: Tracked,
+    market: Market | None,
+    instrument: Instrument,
+    records: dict[str, HitRate],
+    memory: Memory,
+    clock_ns: int,
 ) -> DecisionRecorded | None:
     """Score a decision if its horizon has passed; None while it has not, or while there is no price yet.
 
-    Counts into ``records`` (by signal). A price counts when it is usable, from the horizon or later, and fresh.
+    Counts into ``records`` (by signal) and teaches ``memory``. A price counts when it is usable, from the horizon or
+    later, and fresh.
     """
     if tracked.scored or clock_ns < tracked.due_ns:
         return None
@@ -67,7 +75,17 @@ def score_due(
         _count(rate, value, move)
         sheet.count(f"{signal} was right", rate.right, "times so far", "agent/reflection", clock_ns)
         sheet.count(f"{signal} was wrong", rate.wrong, "times so far", "agent/reflection", clock_ns)
-    return tracked.revise(clock_ns, facts=sheet.facts, score_ppm=score)
+    lesson = lesson_of(
+        decision_id=tracked.record.decision_id,
+        symbol=tracked.record.symbol,
+        regime=tracked.regime,
+        view=tracked.record.view,
+        score_ppm=score,
+        move_ppm=move,
+        learned_ns=clock_ns,
+    )
+    memory.learn(lesson, tracked.leans, move, tracked.trial_ppm)
+    return tracked.revise(clock_ns, facts=sheet.facts, score_ppm=score, lesson=lesson.text)
 
 
 def give_up(tracked: Tracked, why: str, clock_ns: int) -> DecisionRecorded:

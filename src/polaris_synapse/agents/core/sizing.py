@@ -15,15 +15,18 @@ from msgspec import Struct
 
 from polaris_synapse.agents.core.accounts import AccountBook
 from polaris_synapse.agents.core.fixed import PPM
+from polaris_synapse.agents.core.flow import NANOSECONDS
 from polaris_synapse.agents.core.signals import Reading
 from polaris_synapse.agents.core.view import Direction, View
 from polaris_synapse.domain.instruments import Instrument
-from polaris_synapse.domain.messages import AgentSettings, Mandate
+from polaris_synapse.domain.messages import AgentSettings, Autonomy, Mandate
 from polaris_synapse.domain.orders import OrderRequest, OrderType, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 
 #: The volatility of a day at which a position has its full size; a wilder market gets less in proportion.
 VOLATILITY_DAY_PPM_REFERENCE: Final = 30_000
+#: How long an approved order may rest after the last moment at which it could have been approved.
+REST_SECONDS: Final = 60
 
 
 class Means(Struct, frozen=True, kw_only=True):
@@ -62,7 +65,7 @@ class Declined(Struct, frozen=True, kw_only=True):
 def size_order(view: View, reading: Reading, instrument: Instrument, means: Means) -> Sized | Declined:
     """Turn a BUY or SELL view into a size. The first obstacle in the order below answers.
 
-    Position held or not, remaining mandate (per order, approval, day), money, smallest order.
+    Position held or not, remaining mandate (per order, per day), money, smallest order.
     """
     limit = limit_price(view.direction, reading, means.settings.slippage_ppm_max)
     unit_value = instrument.notional_multiplier
@@ -127,21 +130,37 @@ def limit_price(direction: Direction, reading: Reading, slippage_ppm_max: int) -
 
 
 def _mandate_cap(means: Means) -> int | Declined:
-    """The most that one order may be worth now, without anybody's approval."""
+    """The most that one order may be worth now."""
     mandate = means.mandate
-    alone = min(mandate.order_value_units_max, mandate.approval_above_units)
-    if alone <= 0:
-        return Declined(
-            reason=Reason.MANDATE_REQUIRES_APPROVAL, detail="The mandate lets the agent place no order on its own."
-        )
     left = mandate.daily_value_units_max - means.day_used_units
     if left <= 0:
         return Declined(reason=Reason.MANDATE_DAILY_VALUE, detail="The mandate's value for today is used up.")
-    return min(alone, left)
+    return min(mandate.order_value_units_max, left)
 
 
-def order_of(sized: Sized, instrument: Instrument, settings: AgentSettings, decision_id: str) -> OrderRequest:
-    """The order. Its client order id begins with the decision's, which alone makes it unique for ever."""
+def needs_approval(mandate: Mandate, value_units: int) -> bool:
+    """Whether a person will be asked before an order of that value, as risk decides it."""
+    if mandate.autonomy is Autonomy.APPROVE_ABOVE:
+        return value_units > mandate.approval_above_units
+    return mandate.autonomy is Autonomy.PROPOSE
+
+
+def order_of(
+    sized: Sized,
+    instrument: Instrument,
+    settings: AgentSettings,
+    decision_id: str,
+    mandate: Mandate | None = None,
+    clock_ns: int = 0,
+) -> OrderRequest:
+    """The order. Its client order id begins with the decision's, which alone makes it unique for ever.
+
+    One that a person has to approve first rests at its limit for a while, because the market moves while they think.
+    """
+    time_in_force, expires_ns = TimeInForce.IOC, 0
+    if mandate is not None and needs_approval(mandate, sized.value_units):
+        time_in_force = TimeInForce.GTD
+        expires_ns = clock_ns + (mandate.approval_seconds_max + REST_SECONDS) * NANOSECONDS
     return OrderRequest(
         account=settings.account,
         client_order_id=f"{decision_id}-{settings.agent}"[:36],
@@ -150,6 +169,7 @@ def order_of(sized: Sized, instrument: Instrument, settings: AgentSettings, deci
         type=OrderType.LIMIT,
         quantity_lots=sized.quantity_lots,
         price_ticks=sized.limit_ticks,
-        time_in_force=TimeInForce.IOC,
+        time_in_force=time_in_force,
+        expire_time_ns=expires_ns,
         decision_id=decision_id,
     )

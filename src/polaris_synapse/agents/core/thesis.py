@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from polaris_synapse.agents.core.facts import FactSheet, cite
+from polaris_synapse.agents.core.opinions import Opinion
 from polaris_synapse.agents.core.signals import NoReading, Reading, Signal
 from polaris_synapse.agents.core.sizing import Declined, Sized
 from polaris_synapse.agents.core.view import Direction, View
+from polaris_synapse.agents.core.vote_facts import is_plain
 from polaris_synapse.domain.instruments import Instrument
-from polaris_synapse.domain.messages import AgentSettings
+from polaris_synapse.domain.messages import AgentSettings, Vote
 from polaris_synapse.domain.orders import Side
-from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.domain.reasons import Reason, explain
 
 #: A signal weaker than this has not spoken: it is not named in a thesis and not counted when decisions are scored.
 SPOKEN_PPM_MIN: Final = 100_000
 
+_ABOUT_MODELS: Final = frozenset(
+    {Reason.AGENT_MODEL_UNAVAILABLE, Reason.AGENT_MODEL_BUDGET, Reason.AGENT_MODEL_INVALID}
+)
 _LEANING: Final = {
     Direction.BUY: "points up",
     Direction.SELL: "points down",
@@ -55,6 +60,22 @@ def _clause(signal: Signal, sheet: FactSheet) -> str:
     return f"{before} {cite(sheet[fact])} {after}".rstrip()
 
 
+def vote_thesis(votes: tuple[Vote, ...], sheet: FactSheet) -> str:
+    """How the agents voted; empty where only the market spoke."""
+    if is_plain(votes):
+        return ""
+    voices = "; ".join(
+        f"{vote.voter} {cite(sheet[f'{vote.voter} lean'])} at weight {cite(sheet[f'{vote.voter} vote weight'])}"
+        for vote in votes
+    )
+    return f" The agents voted (plus: buying): {voices}."
+
+
+def argued_thesis(opinion: Opinion) -> str:
+    """A model's argument, which was checked by itself before."""
+    return f" The {opinion.voter} argues: {opinion.argument}"
+
+
 def order_thesis(sized: Sized, sheet: FactSheet) -> str:
     """What is proposed."""
     quantity, limit, value = cite(sheet["quantity"]), cite(sheet["limit price"]), cite(sheet["order value"])
@@ -71,6 +92,9 @@ def held_thesis(declined: Declined, sheet: FactSheet) -> str:
     if declined.reason is Reason.AGENT_CONFIDENCE_TOO_LOW:
         least = cite(sheet["confidence needed"])
         return f" Nothing is ordered: the confidence is below the {least} that the agent asks for."
+    if declined.reason in _ABOUT_MODELS:
+        # The detail counts tokens or statements, and a thesis has no number that is not a fact.
+        return f" {explain(declined.reason)}"
     return f" Nothing is ordered. {declined.detail}"
 
 

@@ -11,7 +11,7 @@ from polaris_synapse.agents.core.decide import Action
 from polaris_synapse.agents.core.facts import FactSheet, average_price_ticks
 from polaris_synapse.agents.core.point_in_time import PointInTime
 from polaris_synapse.domain.instruments import Instrument
-from polaris_synapse.domain.messages import DecisionRecorded, ExecutionRecorded, Fact
+from polaris_synapse.domain.messages import Approval, ApprovalState, DecisionRecorded, ExecutionRecorded, Fact
 from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.orders import TERMINAL_STATES, Order, OrderState, Side
 from polaris_synapse.domain.reasons import Reason
@@ -32,6 +32,7 @@ class Tracked(Struct):
 
     ``waiting``: a proposal was made and its order has not ended. ``value_units``: what the order may be worth;
     ``charged_units`` of it count against the mandate on ``day``. ``reference_half_ticks``: the mid at the decision.
+    ``leans`` are the voices that are counted when it is scored, as ``trial_ppm`` of an independent trial.
     """
 
     record: DecisionRecorded
@@ -41,6 +42,9 @@ class Tracked(Struct):
     fee_ppm: int
     signals: dict[str, int]
     scored: bool
+    regime: str = ""
+    leans: dict[str, int] = {}
+    trial_ppm: int = 0
     waiting: bool = False
     value_units: int = 0
     charged_units: int = 0
@@ -51,6 +55,7 @@ class Tracked(Struct):
     simulated_fills: int = 0
     fills: int = 0
     how: str = ""
+    held: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -61,6 +66,11 @@ class Tracked(Struct):
     def has_order(self) -> bool:
         """Whether an order is known."""
         return bool(self.record.order_state)
+
+    @property
+    def expects_order(self) -> bool:
+        """Whether a proposal is on its way to risk: no order is known, and none is held for a person."""
+        return self.waiting and not self.has_order and not self.held
 
     @property
     def promised_units(self) -> int:
@@ -119,6 +129,20 @@ def follow_order(tracked: Tracked, order: Order, instrument: Instrument, time_ns
         order_id=order.order_id,
         order_state=order.state.value,
         facts=facts,
+    )
+
+
+def follow_approval(tracked: Tracked, approval: Approval, time_ns: int) -> DecisionRecorded | None:
+    """Take a request for approval in: the proposal waits for a person, and is not given up meanwhile.
+
+    However it is decided, the order that comes of it, accepted or refused, follows and says so.
+    """
+    tracked.held = approval.state is ApprovalState.PENDING
+    if not tracked.held:
+        return None
+    detail = f"{approval.detail} Request {approval.approval_id} waits for a person's decision."
+    return tracked.revise(
+        time_ns, action=Action.AWAITING_APPROVAL.value, reason=Reason.MANDATE_REQUIRES_APPROVAL, detail=detail
     )
 
 

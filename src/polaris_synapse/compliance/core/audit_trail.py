@@ -16,10 +16,13 @@ from polaris_synapse.compliance.core.valuation import Valuation
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     AgentControl,
+    ApprovalChanged,
+    ApprovalState,
     AuditNote,
     BreakChanged,
     BreakerChanged,
     ExecutionRecorded,
+    HoldingLimitChanged,
     HostStarted,
     KillLevelChanged,
     LedgerPosted,
@@ -33,6 +36,7 @@ from polaris_synapse.domain.messages import (
     SetInstrumentStatus,
     SetLimits,
     SetMandate,
+    StandingChanged,
 )
 from polaris_synapse.domain.orders import Order, OrderEvent, OrderState
 
@@ -97,12 +101,12 @@ def _order_text(order: Order, instrument: Instrument | None) -> str:
     amount = _quantity(order.quantity_lots, instrument)
     if request.quote_amount_units:
         amount = f"for {request.quote_amount_units} quote minor units"
-    text = f"{request.side.value} {amount} {request.symbol} {request.type.value}"
+    text = f"{request.side} {amount} {request.symbol} {request.type}"
     if order.price_ticks:
         text += f" at {_price(order.price_ticks, instrument)}"
     if order.stop_price_ticks:
         text += f" stop {_price(order.stop_price_ticks, instrument)}"
-    text += f" {request.time_in_force.value}, client order id {request.client_order_id}"
+    text += f" {request.time_in_force}, client order id {request.client_order_id}"
     if request.decision_id:
         text += f", decision {request.decision_id}"
     return text
@@ -120,7 +124,7 @@ def execution_record(message: ExecutionRecorded, instrument: Instrument | None) 
     """The record of an execution."""
     fill = message.fill
     detail = (
-        f"account {message.account}, order {message.order_id}, {message.side.value} "
+        f"account {message.account}, order {message.order_id}, {message.side} "
         f"{_quantity(fill.quantity_lots, instrument)} {message.symbol} at {_price(fill.price_ticks, instrument)} "
         f"on {message.venue}, trade {fill.trade_id}{', simulated' if fill.simulated else ''}"
     )
@@ -215,6 +219,35 @@ def _agent_control(message: AgentControl) -> Record:
     return Record(message.actor or DESK, verb, f"agent:{message.agent}", "")
 
 
+def _approval(message: ApprovalChanged) -> Record:
+    approval = message.approval
+    request = approval.order
+    detail = (
+        f"account {approval.account}, agent {approval.agent}, {request.side.value} {request.symbol} {request.type.value}, "
+        f"client order id {request.client_order_id}, order sha256 {approval.order_hash}"
+    )
+    if approval.state is ApprovalState.PENDING:
+        return Record(approval.actor or DESK, "approval.requested", f"approval:{approval.approval_id}", detail)
+    detail += f", order {approval.order_id}" if approval.order_id else f", {approval.reason.name}: {approval.detail}"
+    detail += f", via {approval.via}" if approval.via else ""
+    verb = f"approval.{approval.state.value.lower()}"
+    return Record(approval.decided_by or DESK, verb, f"approval:{approval.approval_id}", detail)
+
+
+def _holding_limit(message: HoldingLimitChanged) -> Record:
+    text = f"{message.asset} at most {message.share_ppm_max} ppm of equity" if message.share_ppm_max else message.asset
+    verb = "holding_limit.set" if message.share_ppm_max else "holding_limit.removed"
+    return Record(message.actor or DESK, verb, f"account:{message.account}", text)
+
+
+def _standing(message: StandingChanged) -> Record:
+    text = f"account {message.standing.account}, {message.standing.words}"
+    text += f", order {message.order_id}" if message.order_id else ""
+    text += f", {message.reason.name}: {message.detail}" if message.reason else ""
+    verb = f"standing.{message.state.value.lower()}"
+    return Record(message.actor or DESK, verb, f"standing:{message.standing_id}", text)
+
+
 #: Messages that are recorded as they come, without anything else of the state.
 RECORDS: Final[dict[type[Message], Callable[[Any], Record]]] = {
     AuditNote: _note,
@@ -230,4 +263,7 @@ RECORDS: Final[dict[type[Message], Callable[[Any], Record]]] = {
     SetInstrumentStatus: _instrument_status,
     SetAgents: _agents,
     AgentControl: _agent_control,
+    ApprovalChanged: _approval,
+    HoldingLimitChanged: _holding_limit,
+    StandingChanged: _standing,
 }

@@ -12,12 +12,21 @@ from polaris_synapse.domain.messages.agents import (
     AgentSettings,
     AgentStanding,
     AnalyseNow,
+    DecisionCase,
     DecisionRecorded,
     Fact,
+    Lesson,
+    OnchainObserved,
+    OpinionGiven,
+    OpinionWanted,
     ProposalClosed,
     ProposalMade,
+    SentimentScored,
     SetAgents,
     SignalRecord,
+    SourceKind,
+    Vote,
+    VoterRecord,
 )
 from polaris_synapse.domain.messages.base import (
     Answer,
@@ -49,8 +58,11 @@ from polaris_synapse.domain.messages.execution import (
     ConfigureVenues,
     ExecuteCancel,
     ExecuteOrder,
+    ExecuteOrderList,
     ExecuteReplace,
     ResolveBreak,
+    VenueBalance,
+    VenueBalances,
     VenueCancel,
     VenueListing,
     VenueOrderStatus,
@@ -59,6 +71,7 @@ from polaris_synapse.domain.messages.execution import (
     VenueReport,
     VenueSubmit,
 )
+from polaris_synapse.domain.messages.fees import FeeTier, FeeTierChanged, SetFeeTiers
 from polaris_synapse.domain.messages.market_data import (
     BookHealthChanged,
     BookSnapshotReceived,
@@ -78,24 +91,35 @@ from polaris_synapse.domain.messages.market_data import (
 from polaris_synapse.domain.messages.matching import (
     AmendOrder,
     BookChanged,
+    BookStatusChanged,
     PlaceOrder,
+    PlaceOrderList,
     RemoveOrder,
     TradePrinted,
 )
 from polaris_synapse.domain.messages.orders import (
     CancelAll,
     CancelOrder,
+    CancelOrderList,
     ExecutionRecorded,
+    OrderListUpdated,
     OrderReport,
     OrderUpdated,
     ReplaceOrder,
     SubmitOrder,
+    SubmitOrderList,
 )
 from polaris_synapse.domain.messages.risk import (
     AccountMetrics,
     ActivateBreaker,
+    Approval,
+    ApprovalChanged,
+    ApprovalState,
+    Autonomy,
     BalanceChanged,
     BreakerChanged,
+    DecideApproval,
+    HoldingLimitChanged,
     KillLevel,
     KillLevelChanged,
     LedgerPosted,
@@ -107,9 +131,21 @@ from polaris_synapse.domain.messages.risk import (
     ReenableAccount,
     ResetBreaker,
     RiskLimits,
+    SetHoldingLimit,
     SetKillLevel,
     SetLimits,
     SetMandate,
+    TradingWindow,
+)
+from polaris_synapse.domain.messages.standing import (
+    CancelStanding,
+    SetStanding,
+    Standing,
+    StandingChanged,
+    StandingClosed,
+    StandingState,
+    StandingTrigger,
+    StandingTriggered,
 )
 
 AnyMessage = (
@@ -164,6 +200,7 @@ AnyMessage = (
     | VenueQuery
     | VenueReport
     | VenueOrderStatus
+    | VenueBalances
     | BreakChanged
     | ResolveBreak
     | ConfigureVenues
@@ -187,6 +224,28 @@ AnyMessage = (
     | ProposalClosed
     | AgentStanding
     | DecisionRecorded
+    | SentimentScored
+    | OnchainObserved
+    | OpinionWanted
+    | OpinionGiven
+    | DecisionCase
+    | DecideApproval
+    | ApprovalChanged
+    | SetHoldingLimit
+    | HoldingLimitChanged
+    | SetStanding
+    | CancelStanding
+    | StandingChanged
+    | StandingTriggered
+    | StandingClosed
+    | SubmitOrderList
+    | CancelOrderList
+    | OrderListUpdated
+    | ExecuteOrderList
+    | PlaceOrderList
+    | BookStatusChanged
+    | SetFeeTiers
+    | FeeTierChanged
 )
 
 __all__ = [
@@ -201,37 +260,51 @@ __all__ = [
     "AnalyseNow",
     "Answer",
     "AnyMessage",
+    "Approval",
+    "ApprovalChanged",
+    "ApprovalState",
     "AuditEntry",
     "AuditNote",
+    "Autonomy",
     "BalanceChanged",
     "BookChanged",
     "BookHealthChanged",
     "BookSnapshotReceived",
+    "BookStatusChanged",
     "BookTickerReceived",
     "BookUpdated",
     "BreakChanged",
     "BreakerChanged",
     "CancelAll",
     "CancelOrder",
+    "CancelOrderList",
+    "CancelStanding",
     "Candle",
     "CandleClosed",
     "Command",
     "ComplianceAlert",
     "ComplianceRules",
     "ConfigureVenues",
+    "DecideApproval",
+    "DecisionCase",
     "DecisionRecorded",
     "DepthReceived",
     "ExecuteCancel",
     "ExecuteOrder",
+    "ExecuteOrderList",
     "ExecuteReplace",
     "ExecutionRecorded",
     "Fact",
+    "FeeTier",
+    "FeeTierChanged",
     "FeedStatusChanged",
+    "HoldingLimitChanged",
     "HostStarted",
     "KillLevel",
     "KillLevelChanged",
     "KycState",
     "LedgerPosted",
+    "Lesson",
     "LimitBreached",
     "ListInstrument",
     "Mandate",
@@ -240,10 +313,15 @@ __all__ = [
     "MarketTrade",
     "Message",
     "MoveFunds",
+    "OnchainObserved",
     "OpenAccount",
+    "OpinionGiven",
+    "OpinionWanted",
+    "OrderListUpdated",
     "OrderReport",
     "OrderUpdated",
     "PlaceOrder",
+    "PlaceOrderList",
     "PositionChanged",
     "Posting",
     "ProposalClosed",
@@ -258,20 +336,35 @@ __all__ = [
     "ReviewAlert",
     "ReviewKyc",
     "RiskLimits",
+    "SentimentScored",
     "SetAccountBlock",
     "SetAgents",
     "SetComplianceRules",
+    "SetFeeTiers",
+    "SetHoldingLimit",
     "SetInstrumentStatus",
     "SetKillLevel",
     "SetLimits",
     "SetMandate",
     "SetSanctionsHold",
+    "SetStanding",
     "SignalRecord",
+    "SourceKind",
+    "Standing",
+    "StandingChanged",
+    "StandingClosed",
+    "StandingState",
+    "StandingTrigger",
+    "StandingTriggered",
     "SubmitOrder",
+    "SubmitOrderList",
     "Tick",
     "TopOfBook",
     "TradePrinted",
     "TradeReceived",
+    "TradingWindow",
+    "VenueBalance",
+    "VenueBalances",
     "VenueCancel",
     "VenueListing",
     "VenueOrderStatus",
@@ -279,4 +372,6 @@ __all__ = [
     "VenueReplace",
     "VenueReport",
     "VenueSubmit",
+    "Vote",
+    "VoterRecord",
 ]

@@ -7,6 +7,7 @@ import re
 from msgspec import Struct
 
 from polaris_synapse.domain.instruments import Instrument, InstrumentStatus
+from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.domain.reasons import Reason
 
@@ -37,7 +38,8 @@ class Answer(Message, frozen=True, kw_only=True, gc=False):
     """What became of a command. ``reason`` NONE means done.
 
     ``order`` is the order it made, changed or found. ``order_ids`` are the orders that a wider command touched.
-    ``duplicate`` marks the repetition of a command that had its effect before.
+    ``duplicate`` marks the repetition of a command that had its effect before. ``approval_id`` names the request for
+    approval under which an agent's order is held. ``order_list``: of a command on a list.
     """
 
     request_id: str
@@ -46,6 +48,8 @@ class Answer(Message, frozen=True, kw_only=True, gc=False):
     order: Order | None = None
     order_ids: tuple[int, ...] = ()
     duplicate: bool = False
+    approval_id: str = ""
+    order_list: OrderList | None = None
 
 
 class Tick(Message, frozen=True, kw_only=True, gc=False):

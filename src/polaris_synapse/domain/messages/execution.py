@@ -16,6 +16,14 @@ class ExecuteOrder(Message, frozen=True, kw_only=True, gc=False):
     approved: RiskApproved[Order]
 
 
+class ExecuteOrderList(Message, frozen=True, kw_only=True, gc=False):
+    """Carry out the approved orders of an OCO at their venue: all of them or none, and one ends the others."""
+
+    symbol: str
+    list_id: int
+    approved: tuple[RiskApproved[Order], ...]
+
+
 class ExecuteCancel(Message, frozen=True, kw_only=True, gc=False):
     """Cancel an order at its venue."""
 
@@ -34,7 +42,11 @@ class ExecuteReplace(Message, frozen=True, kw_only=True, gc=False):
 
 
 class VenueSubmit(Message, frozen=True, kw_only=True, gc=False):
-    """To a venue adapter: send this order. ``venue_client_id`` is deterministic and journaled before the send."""
+    """To a venue adapter: send this order. ``venue_client_id`` is deterministic and journaled before the send.
+
+    ``list_id`` and ``also``: it is the first order of an OCO, and these are the others, to be taken with it or not at
+    all. Only for venues that offer order lists.
+    """
 
     venue: str
     symbol: str
@@ -44,6 +56,8 @@ class VenueSubmit(Message, frozen=True, kw_only=True, gc=False):
     quantity_lots: int
     price_ticks: int
     stop_price_ticks: int
+    list_id: int = 0
+    also: tuple[VenueSubmit, ...] = ()
 
 
 class VenueCancel(Message, frozen=True, kw_only=True, gc=False):
@@ -125,8 +139,29 @@ class VenueOrderStatus(Message, frozen=True, kw_only=True, gc=False):
         return self.answered_ns or self.time_ns
 
 
+class VenueBalance(Struct, frozen=True, kw_only=True):
+    """What a venue holds of one asset for the desk, free and locked together, in the asset's minor units."""
+
+    asset: str
+    total_units: int
+
+
+class VenueBalances(Message, frozen=True, kw_only=True, gc=False):
+    """From a venue adapter: all that the venue holds for the desk; an asset that is not named is not there.
+
+    ``answered_ns``: when it answered, by the desk's clock.
+    """
+
+    venue: str
+    balances: tuple[VenueBalance, ...] = ()
+    answered_ns: int = 0
+
+
 class BreakChanged(Message, frozen=True, kw_only=True, gc=False):
-    """A difference with a venue that reconciliation cannot explain, open or resolved. Open, it stops new risk."""
+    """A difference with a venue that reconciliation cannot explain, open or resolved. Open, it stops new risk.
+
+    Where a balance differs, ``symbol`` names the asset and ``symbols`` what trades in it there.
+    """
 
     break_id: str
     venue: str
@@ -134,6 +169,7 @@ class BreakChanged(Message, frozen=True, kw_only=True, gc=False):
     account: str
     is_open: bool
     detail: str
+    symbols: tuple[str, ...] = ()
 
 
 class ResolveBreak(Command, frozen=True, kw_only=True, gc=False):

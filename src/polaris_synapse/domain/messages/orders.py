@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polaris_synapse.domain.messages.base import Command, Message
+from polaris_synapse.domain.order_lists import OrderList, OrderListRequest
 from polaris_synapse.domain.orders import Fill, Order, OrderEvent, OrderRequest, Side
 from polaris_synapse.domain.reasons import Reason
 
@@ -29,6 +30,20 @@ class CancelAll(Command, frozen=True, kw_only=True, gc=False):
     symbol: str = ""
     side: Side | None = None
     reason: Reason = Reason.CANCELLED_BY_USER
+
+
+class SubmitOrderList(Command, frozen=True, kw_only=True, gc=False):
+    """Place a list of orders that depend on each other: all of it, or nothing."""
+
+    order_list: OrderListRequest
+
+
+class CancelOrderList(Command, frozen=True, kw_only=True, gc=False):
+    """Cancel what is open of a list of ``account``, by ``list_id`` or, when that is 0, by ``client_list_id``."""
+
+    account: str
+    list_id: int = 0
+    client_list_id: str = ""
 
 
 class ReplaceOrder(Command, frozen=True, kw_only=True, gc=False):
@@ -71,6 +86,13 @@ class OrderUpdated(Message, frozen=True, kw_only=True, gc=False):
 
     order: Order
     event: OrderEvent | None = None
+    actor: str = ""
+
+
+class OrderListUpdated(Message, frozen=True, kw_only=True, gc=False):
+    """A list after a change, complete. Its orders are told of by OrderUpdated, each for itself."""
+
+    order_list: OrderList
     actor: str = ""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from msgspec import Struct
 
 from polaris_synapse.domain.messages.base import Command, Message
+from polaris_synapse.domain.orders import OrderRequest
 from polaris_synapse.domain.reasons import Reason
 
 
@@ -37,10 +38,29 @@ class RiskLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     breaker_mark_jump_ppm: int = 100_000
 
 
+class Autonomy(StrEnum):
+    """How much an agent decides alone."""
+
+    PROPOSE = "propose"  # every order waits for a person
+    APPROVE_ABOVE = "approve_above"  # orders above a value wait for a person
+    AUTOPILOT = "autopilot"  # nothing waits
+
+
+class TradingWindow(Struct, frozen=True, kw_only=True):
+    """From ``start_minute`` up to, but not at, ``end_minute`` of the UTC day (0 to 1440), on ``days``: 0 is Monday."""
+
+    days: tuple[int, ...]
+    start_minute: int
+    end_minute: int
+
+
 class Mandate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an agent may do on an account. Values in minor units of the valuation asset.
 
-    An order above ``approval_above_units`` needs a person's approval; 0 asks for one always.
+    With APPROVE_ABOVE an order above ``approval_above_units`` is held for a person's approval; 0 holds every order.
+    ``approval_seconds_max`` bounds how long it is held. ``leverage_ppm_max``: exposure over the account's equity after
+    the order. ``loss_units_max``: what the agent's own trades may have lost since 00:00 UTC, valued at marks; beyond it
+    only orders that reduce a position pass. 0 switches either off. No ``windows``: at any time.
     """
 
     account: str
@@ -50,6 +70,48 @@ class Mandate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     daily_value_units_max: int
     approval_above_units: int
     enabled: bool = True
+    autonomy: Autonomy = Autonomy.APPROVE_ABOVE
+    leverage_ppm_max: int = 0
+    loss_units_max: int = 0
+    windows: tuple[TradingWindow, ...] = ()
+    approval_seconds_max: int = 900
+
+
+class ApprovalState(StrEnum):
+    """Where a held order stands. All but PENDING are final."""
+
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"  # and placed
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    REFUSED = "REFUSED"  # approved, but a check stood against the order by then
+
+
+class Approval(Struct, frozen=True, kw_only=True):
+    """An agent's order that waits, or waited, for a person. ``order_hash`` is of exactly this ``order``.
+
+    ``actor`` is who submitted it and ``agent`` whose mandate it comes under. ``value_units`` is its worth when it was
+    held. ``decided_by`` and ``decided_role`` name the person; ``order_id`` is the order it became.
+    """
+
+    approval_id: str
+    account: str
+    agent: str
+    actor: str
+    order: OrderRequest
+    order_hash: str
+    value_units: int
+    created_time_ns: int
+    expires_time_ns: int
+    state: ApprovalState = ApprovalState.PENDING
+    decided_by: str = ""
+    decided_role: str = ""
+    decided_time_ns: int = 0
+    via: str = ""
+    note: str = ""
+    order_id: int = 0
+    reason: Reason = Reason.NONE
+    detail: str = ""
 
 
 class KillLevel(IntEnum):
@@ -81,6 +143,29 @@ class SetMandate(Command, frozen=True, kw_only=True, gc=False):
     """Give, change or (``enabled=False``) take back an agent's mandate."""
 
     mandate: Mandate
+
+
+class DecideApproval(Command, frozen=True, kw_only=True, gc=False):
+    """A person approves or rejects a held order. ``order_hash`` is of the order that they were shown.
+
+    ``approver_role`` is the role that the shell established for ``actor``; ``via`` says over what it came.
+    """
+
+    account: str
+    approval_id: str
+    order_hash: str
+    approve: bool
+    approver_role: str
+    via: str = ""
+    note: str = ""
+
+
+class SetHoldingLimit(Command, frozen=True, kw_only=True, gc=False):
+    """The most of ``asset`` that orders may take ``account`` to, in ppm of its equity; 0 takes the limit away."""
+
+    account: str
+    asset: str
+    share_ppm_max: int
 
 
 class ActivateBreaker(Command, frozen=True, kw_only=True, gc=False):
@@ -197,3 +282,18 @@ class LimitBreached(Message, frozen=True, kw_only=True, gc=False):
     reason: Reason
     detail: str
     symbol: str = ""
+
+
+class ApprovalChanged(Message, frozen=True, kw_only=True, gc=False):
+    """A request for approval was made, or decided."""
+
+    approval: Approval
+
+
+class HoldingLimitChanged(Message, frozen=True, kw_only=True, gc=False):
+    """What an account may hold of an asset at most, in ppm of its equity; 0: no limit any more."""
+
+    account: str
+    asset: str
+    share_ppm_max: int
+    actor: str

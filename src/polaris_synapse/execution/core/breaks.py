@@ -7,8 +7,8 @@ from typing import Final
 from polaris_synapse.domain.messages import BreakChanged
 from polaris_synapse.domain.orders import OrderEvent
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.execution.core.model import NO_TERMS, OpenBreak, Terms, VenueOrder
-from polaris_synapse.execution.core.orders import Orders, Out, is_legal, trade_key
+from polaris_synapse.execution.core.model import NO_TERMS, AssetBalance, OpenBreak, Terms, VenueOrder
+from polaris_synapse.execution.core.orders import Orders, Out, assets_of, is_legal, trade_key
 
 #: The venue counts other lots as filled than its trades and the desk's add up to.
 FILLS: Final = "fills"
@@ -24,8 +24,12 @@ REVIVED: Final = "revived"
 TERMS: Final = "terms"
 #: An order at the venue that the desk did not send.
 STRANGER: Final = "stranger"
+#: The venue holds more or less of an asset than the trades booked here make.
+BALANCE: Final = "balance"
 
-KINDS: Final = (FILLS, TRADE, TRADE_ID, VANISHED, REVIVED, TERMS, STRANGER)
+KINDS: Final = (FILLS, TRADE, TRADE_ID, VANISHED, REVIVED, TERMS, STRANGER, BALANCE)
+#: Kinds whose settlement says that trades are accounted for which were never booked here.
+_UNBOOKED: Final = frozenset({FILLS, TRADE, TRADE_ID})
 
 
 class Breaks:
@@ -94,6 +98,39 @@ class Breaks:
             ),
         )
 
+    def find_balance(self, watch: AssetBalance) -> OpenBreak | None:
+        """The open break of a venue's asset."""
+        breaks = self._orders.state.breaks.values()
+        return next((b for b in breaks if b.kind == BALANCE and (b.venue, b.asset) == (watch.venue, watch.asset)), None)
+
+    def open_balance(self, out: Out, watch: AssetBalance, detail: str, symbols: tuple[str, ...]) -> None:
+        """Open a break for an asset, or take over by how much it differs now."""
+        known = self.find_balance(watch)
+        if known is not None:
+            known.difference_units = watch.suspect_units
+            return
+        self._add(
+            out,
+            OpenBreak(
+                break_id=self._next_id(),
+                kind=BALANCE,
+                order_id=0,
+                venue=watch.venue,
+                symbol=watch.asset,
+                account="",
+                detail=detail,
+                asset=watch.asset,
+                difference_units=watch.suspect_units,
+                symbols=symbols,
+            ),
+        )
+
+    def explain_balance(self, out: Out, watch: AssetBalance) -> None:
+        """Close an asset's break by rule: the venue holds what it should again."""
+        found = self.find_balance(watch) if self._orders.state.breaks else None
+        if found is not None:
+            self._close(out, found, "explained: the venue and the desk agree again")
+
     def explain(self, out: Out, order: VenueOrder, kind: str) -> None:
         """Close a break by rule: what the venue says agrees again."""
         if not self._orders.state.breaks:
@@ -106,7 +143,7 @@ class Breaks:
         """Close a break because a person says so; returns the answer's reason and whether it was closed before.
 
         The difference then counts as accounted for outside of the order, so that it does not open again; an order
-        that the venue has lost ends as cancelled.
+        that the venue has lost ends as cancelled; a balance is taken for what it is at the venue.
         """
         state = self._orders.state
         found = state.breaks.get(break_id)
@@ -116,6 +153,10 @@ class Breaks:
         if found.kind == STRANGER:
             state.ignored_orders.append(found.trade_id)
             del state.ignored_orders[: -self._orders.rules.ignored_orders_max]
+        elif found.kind == BALANCE:
+            watch = state.balances[f"{found.venue}/{found.asset}"]
+            watch.opening_units += found.difference_units
+            watch.suspect_units = watch.seen = 0
         elif order is not None:
             self._settle(out, order, found)
         self._close(out, found, f"resolved by {actor or 'somebody'}: {note}")
@@ -123,8 +164,9 @@ class Breaks:
 
     def _settle(self, out: Out, order: VenueOrder, found: OpenBreak) -> None:
         order.disputes = 0
-        if found.kind in (FILLS, TRADE, TRADE_ID):
+        if found.kind in _UNBOOKED:
             order.settled_lots += found.difference_lots
+            self._forget_balances(order)
         if found.kind == TRADE:
             order.trade_ids.append(found.trade_id)
             key = trade_key(order.venue, order.request.symbol, found.trade_id)
@@ -142,6 +184,15 @@ class Breaks:
             self._orders.look_again(order, self._orders.now_ns + 1)
         else:
             self._orders.look_again(order, self._orders.now_ns + 1)
+
+    def _forget_balances(self, order: VenueOrder) -> None:
+        """What a settled trade moved is not known here, so what the venue holds next is taken as it is."""
+        state = self._orders.state
+        for asset in assets_of(state, order.request.symbol):
+            watch = state.balances.get(f"{order.venue}/{asset}")
+            if watch is not None:
+                watch.opened = False
+                watch.suspect_units = watch.seen = 0
 
     def _next_id(self) -> str:
         state = self._orders.state
@@ -168,4 +219,5 @@ class Breaks:
             account=found.account,
             is_open=is_open,
             detail=detail,
+            symbols=found.symbols,
         )

@@ -19,12 +19,14 @@ from polaris_synapse.domain.messages import (
     ConfigureVenues,
     ExecuteCancel,
     ExecuteOrder,
+    ExecuteOrderList,
     ExecuteReplace,
     HostStarted,
     ListInstrument,
     Message,
     ResolveBreak,
     Tick,
+    VenueBalances,
     VenueOrderStatus,
     VenueReplace,
     VenueReport,
@@ -32,6 +34,7 @@ from polaris_synapse.domain.messages import (
 )
 from polaris_synapse.domain.orders import Order, OrderEvent, OrderState, RiskApproved
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.execution.core.balances import Balances
 from polaris_synapse.execution.core.breaks import Breaks
 from polaris_synapse.execution.core.model import (
     SNAPSHOT_VERSION,
@@ -64,10 +67,12 @@ class ExecutionCore:
             ListInstrument: self._list_instrument,
             ConfigureVenues: self._configure_venues,
             ExecuteOrder: self._execute_order,
+            ExecuteOrderList: self._execute_order_list,
             ExecuteCancel: self._execute_cancel,
             ExecuteReplace: self._execute_replace,
             VenueReport: self._venue_report,
             VenueOrderStatus: self._venue_order_status,
+            VenueBalances: self._venue_balances,
             ResolveBreak: self._resolve_break,
         }
         self._take_over(ExecutionState(partition=partition))
@@ -76,6 +81,8 @@ class ExecutionCore:
         self._state = state
         self._orders = Orders(self._rules, state)
         self._breaks = Breaks(self._orders)
+        self._balances = Balances(self._orders, self._breaks)
+        self._orders.booked = self._balances.traded
         self._reports = VenueReports(self._orders, self._breaks)
         self._statuses = VenueStatuses(self._orders, self._breaks)
 
@@ -106,6 +113,7 @@ class ExecutionCore:
     # -- the desk -----------------------------------------------------------------------------------------------
 
     def _tick(self, _: Tick) -> Sequence[Message]:
+        self._state.ticks += 1
         out: Out = []
         self._work_off_due(out)
         return out
@@ -189,7 +197,7 @@ class ExecutionCore:
         if reason is not Reason.NONE:
             self._orders.report(out, order, OrderEvent.REJECT, reason=reason, detail=detail)
             return out
-        order.submit_sent_ns = self._state.now_ns
+        order.submit_sent_ns, order.sent_tick = self._state.now_ns, self._state.ticks
         self._orders.watch(order)
         out.append(
             VenueSubmit(
@@ -205,6 +213,20 @@ class ExecutionCore:
             )
         )
         return out
+
+    def _execute_order_list(self, message: ExecuteOrderList) -> Sequence[Message]:
+        """The orders of an OCO go to their venue as one request, with the first of them."""
+        out = [
+            said
+            for approved in message.approved
+            for said in self._execute_order(
+                ExecuteOrder(time_ns=message.time_ns, symbol=message.symbol, approved=approved)
+            )
+        ]
+        submits = [said for said in out if isinstance(said, VenueSubmit)]
+        if len(submits) < len(message.approved):
+            return out
+        return [replace(submits[0], list_id=message.list_id, also=tuple(submits[1:]))]
 
     def _refusal(self, venue: str) -> tuple[Reason, str]:
         listing = self._state.venues.get(venue)
@@ -231,7 +253,7 @@ class ExecutionCore:
         asked_ns, now_ns = order.cancel_sent_ns, self._state.now_ns
         if asked_ns and now_ns - asked_ns < self._rules.acknowledge_timeout_ns:
             return NOTHING  # the first one is still on its way
-        order.cancel_sent_ns = now_ns
+        order.cancel_sent_ns, order.sent_tick = now_ns, self._state.ticks
         self._orders.watch(order)
         return [cancel_command(self._orders, order)]
 
@@ -246,7 +268,7 @@ class ExecutionCore:
                 self._orders.report(out, order, OrderEvent.REJECT_REPLACE, reason=Reason.REPLACE_INVALID, detail=detail)
             return out
         self._orders.follow(order, OrderEvent.REQUEST_REPLACE)
-        order.replace_sent_ns = self._state.now_ns
+        order.replace_sent_ns, order.sent_tick = self._state.now_ns, self._state.ticks
         order.wanted_terms = (message.quantity_lots, message.price_ticks, message.stop_price_ticks)
         self._orders.watch(order)
         out.append(
@@ -274,4 +296,9 @@ class ExecutionCore:
     def _venue_order_status(self, message: VenueOrderStatus) -> Sequence[Message]:
         out: Out = []
         self._statuses.apply(out, message)
+        return out
+
+    def _venue_balances(self, message: VenueBalances) -> Sequence[Message]:
+        out: Out = []
+        self._balances.apply(out, message)
         return out

@@ -24,15 +24,20 @@ class ExecutionRules(Struct, frozen=True, kw_only=True):
     """How long the core waits and how often it asks. All times in nanoseconds of logical time.
 
     ``acknowledge_timeout_ns``: a send without an answer for so long is lost; longer than any adapter's own timeout.
-    ``freshness_ns``: an open order that nothing was heard of for so long is asked about. ``settle_ns``: what the venue
-    denies counts only so long after the send, because a slow order may still be on its way. ``confirmations``: how
-    many answers in a row must say the same before absence, or a difference, is believed. ``query_wait_ns`` and
-    ``query_wait_max_ns``: the first and the longest wait for an answer before the question is repeated.
+    ``freshness_ns``: an open order that nothing was heard of for so long is asked about. ``settle_ticks``: what the
+    venue denies counts only so many of the host's ticks after the send, because a slow order may still be on its way;
+    ticks, because a clock that is set forwards lets no time pass. They cover what an order may wait for its turn
+    (ExecutionSettings.request_age_seconds_max, twice as long by a clock that was set back) and travel.
+    ``confirmations``: how many answers in a row must say the same before absence, or a difference, is believed.
+    ``balance_ticks``: how long a difference of a venue's balance must stand, with every order behind it asked about,
+    before it counts. ``query_wait_ns`` and ``query_wait_max_ns``: the first and the longest wait for an answer before
+    the question is repeated.
     """
 
     acknowledge_timeout_ns: int = 15 * _SECOND
     freshness_ns: int = 60 * _SECOND
-    settle_ns: int = 5 * _SECOND
+    settle_ticks: int = 14
+    balance_ticks: int = 30
     confirmations: int = 2
     query_wait_ns: int = 2 * _SECOND
     query_wait_max_ns: int = 60 * _SECOND
@@ -52,6 +57,8 @@ class VenueOrder(Struct, kw_only=True):
     ``queried_ns`` is when the last one was sent and ``counted_ns`` the one whose answer was counted, so that a
     repeated or late answer to the same question never counts twice; ``heard_ns`` is when risk was last told something.
     ``final_check``: it has ended (at ``ended_ns``), and the venue is still to be asked whether that was all.
+    ``sent_tick``, ``queried_tick`` and ``ended_tick`` count the host's ticks up to the last request, the last question
+    and the end; ``answered_tick`` is that of the last question which was answered.
     """
 
     order_id: int
@@ -83,6 +90,10 @@ class VenueOrder(Struct, kw_only=True):
     disputes: int = 0
     final_check: bool = False
     ended_ns: int = 0
+    sent_tick: int = 0
+    ended_tick: int = 0
+    queried_tick: int = 0
+    answered_tick: int = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -114,6 +125,7 @@ class OpenBreak(Struct, kw_only=True):
     """A difference with a venue that is not explained. ``kind`` is one of breaks.KINDS.
 
     ``difference_lots``: by how much the venue counts more than the desk. ``trade_id``: the trade that did not fit.
+    ``asset``, ``difference_units`` and ``symbols`` are a balance's: what differs, by how much, and what trades in it.
     """
 
     break_id: str
@@ -127,17 +139,43 @@ class OpenBreak(Struct, kw_only=True):
     trade_id: str = ""
     venue_order_id: str = ""
     terms: Terms = NO_TERMS
+    asset: str = ""
+    difference_units: int = 0
+    symbols: tuple[str, ...] = ()
+
+
+class AssetBalance(Struct, kw_only=True):
+    """What the desk expects of one asset at one venue, in the asset's minor units.
+
+    ``opening_units`` is what was there besides the trades booked here, once it is known (``opened``), and what people
+    have accepted since; ``traded_units`` what those trades made of it. A balance that differs by ``suspect_units``
+    since ``suspect_tick`` was seen ``seen`` times in a row, 0 where it does not differ; ``compared_units`` is what
+    ``traded_units`` was at the last answer.
+    """
+
+    venue: str
+    asset: str
+    opened: bool = False
+    opening_units: int = 0
+    traded_units: int = 0
+    suspect_units: int = 0
+    suspect_tick: int = 0
+    seen: int = 0
+    compared_units: int = 0
 
 
 class ExecutionState(Struct, kw_only=True):
     """The core's whole state, as it stands in a snapshot.
 
     ``trades`` names the order of every trade id that an order in memory has: ``{"venue/symbol/trade_id": order_id}``.
-    ``closed`` are ended orders, oldest first; the oldest are forgotten.
+    ``closed`` are ended orders, oldest first; the oldest are forgotten. ``ticks`` counts the host's ticks for ever.
+    ``balances`` are what venues hold for the desk: ``{"venue/asset": …}``.
     """
 
     partition: int
     now_ns: int = 0
+    ticks: int = 0
+    balances: dict[str, AssetBalance] = {}
     real_trading: bool = False
     venues: dict[str, VenueListing] = {}
     instruments: dict[str, Instrument] = {}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
 from polaris_synapse.domain.messages import Message, OrderReport, VenueOrderStatus, VenueQuery
+from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.orders import TRANSITIONS, Fill, OrderEvent, OrderState, PostOnly, next_state
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.execution.core.model import NO_TERMS, ExecutionRules, ExecutionState, Terms, VenueOrder
 
 Out = list[Message]
 
+#: About how far apart ticks are: only says when it is worth asking, the ticks themselves are counted.
+_TICK_NS = 1_000_000_000
 #: An index of times is made afresh when it holds this many more entries than there are orders.
 _STALE_ENTRIES_MAX = 10_000
 
@@ -21,6 +25,12 @@ _ENDS_THAT_MAY_OWE_FILLS = frozenset({OrderState.CANCELLED, OrderState.EXPIRED})
 def trade_key(venue: str, symbol: str, trade_id: str) -> str:
     """What makes a venue's trade id unique."""
     return f"{venue}/{symbol}/{trade_id}"
+
+
+def assets_of(state: ExecutionState, symbol: str) -> tuple[str, ...]:
+    """The codes of what an instrument trades; none where it is not known."""
+    instrument = state.instruments.get(symbol)
+    return () if instrument is None else (instrument.base.code, instrument.quote.code)
 
 
 def is_legal(order: VenueOrder, event: OrderEvent) -> bool:
@@ -42,6 +52,8 @@ class Orders:
     def __init__(self, rules: ExecutionRules, state: ExecutionState) -> None:
         self.rules = rules
         self.state = state
+        #: Called with each trade that is booked.
+        self.booked: Callable[[VenueOrder, Fill], None] = lambda order, fill: None
         self._due: list[tuple[int, int]] = []
         self._index_afresh()
 
@@ -60,6 +72,14 @@ class Orders:
         if instrument is None:
             return f"{lots} lots"
         return f"{instrument.format_quantity(lots)} {instrument.base.code}"
+
+    def units_text(self, asset: str, units: int) -> str:
+        """Minor units of an asset as people write them."""
+        for instrument in self.state.instruments.values():
+            for known in (instrument.base, instrument.quote):
+                if known.code == asset:
+                    return f"{format_units(units, known.decimals)} {asset}"
+        return f"{units} units of {asset}"
 
     def look_again(self, order: VenueOrder, at_ns: int) -> None:
         """Make the order due at a time; 0 for never."""
@@ -95,7 +115,7 @@ class Orders:
         )
         wait_ns = min(self.rules.query_wait_ns << min(order.unanswered, 20), self.rules.query_wait_max_ns)
         order.unanswered += 1
-        order.queried_ns = self.now_ns
+        order.queried_ns, order.queried_tick = self.now_ns, self.state.ticks
         self.look_again(order, self.now_ns + wait_ns)
 
     def counts(self, order: VenueOrder, status: VenueOrderStatus) -> bool:
@@ -108,6 +128,11 @@ class Orders:
             return False
         order.counted_ns = order.queried_ns
         return True
+
+    def settled(self, order: VenueOrder, status: VenueOrderStatus, since_tick: int) -> bool:
+        """Whether the question was asked so late that what left the desk at a tick had arrived, or never would."""
+        asked = status.true_at_ns >= order.queried_ns
+        return asked and order.queried_tick - since_tick >= self.rules.settle_ticks
 
     def watch(self, order: VenueOrder) -> None:
         """Set the time at which an order that was heard of is looked at again if nothing else comes."""
@@ -137,6 +162,7 @@ class Orders:
         was_terminal = order.is_terminal
         if fill is not None:
             order.filled_lots += fill.quantity_lots
+            self.booked(order, fill)
         order.state = next_state(order.state, event, filled_lots=order.filled_lots)
         order.heard_ns = self.now_ns
         out.append(
@@ -159,6 +185,7 @@ class Orders:
             self._end(order)
             if not was_terminal:
                 order.ended_ns = self.now_ns
+                order.ended_tick = self.state.ticks
                 self._remember_end(order)
 
     def follow(self, order: VenueOrder, event: OrderEvent) -> None:
@@ -178,7 +205,7 @@ class Orders:
         order.disputes = order.denials = order.unanswered = 0
         if order.state in _ENDS_THAT_MAY_OWE_FILLS:
             order.final_check = True
-            self.look_again(order, self.now_ns + self.rules.settle_ns)
+            self.look_again(order, self.now_ns + self.rules.settle_ticks * _TICK_NS)
         else:
             self.look_again(order, 0)
 

@@ -59,6 +59,8 @@ class VenueStatuses:
         if not status.answered:
             return  # asked again at the time that the query set
         order.unanswered = 0
+        if status.true_at_ns >= order.queried_ns:
+            order.answered_tick = order.queried_tick
         # A trade of the order is as good as the order itself.
         if status.found or status.fills:
             self._found(out, order, status)
@@ -85,9 +87,9 @@ class VenueStatuses:
 
     def _looked_after_the_end(self, order: VenueOrder, status: VenueOrderStatus) -> None:
         """An ended order and the venue agree. Final only where the venue had the time to learn of its last trades."""
-        settled_ns = order.ended_ns + self._orders.rules.settle_ns
-        if order.final_check and status.true_at_ns < settled_ns:
-            self._orders.look_again(order, settled_ns)
+        orders = self._orders
+        if order.final_check and not orders.settled(order, status, order.ended_tick):
+            orders.look_again(order, orders.now_ns + orders.rules.query_wait_ns)
             return
         order.final_check = False
         self._orders.look_again(order, 0)
@@ -98,7 +100,7 @@ class VenueStatuses:
         if order.is_terminal:
             self._looked_after_the_end(order, status)
             return
-        late_enough = status.true_at_ns - order.oldest_request_ns >= rules.settle_ns
+        late_enough = self._orders.settled(order, status, order.sent_tick)
         if status.trades_checked and late_enough and self._orders.counts(order, status):
             order.denials += 1
         if order.denials < rules.confirmations:
@@ -218,7 +220,7 @@ class VenueStatuses:
             self._orders.report(out, order, OrderEvent.ARM)
         if order.cancel_wanted and not order.cancel_sent_ns:
             # The cancel was lost on the way. To cancel twice is safe, and whoever asked still wants it.
-            order.cancel_sent_ns = self._orders.now_ns
+            order.cancel_sent_ns, order.sent_tick = self._orders.now_ns, self._orders.state.ticks
             out.append(cancel_command(self._orders, order))
 
     def _requests_are_settled(self, out: Out, order: VenueOrder, status: VenueOrderStatus) -> bool:
@@ -226,7 +228,7 @@ class VenueStatuses:
         latest_ns = max(order.cancel_sent_ns, order.replace_sent_ns)
         if not latest_ns:
             return True
-        if status.true_at_ns - latest_ns < self._orders.rules.settle_ns:
+        if status.true_at_ns < latest_ns or not self._orders.settled(order, status, order.sent_tick):
             return False
         order.cancel_sent_ns = 0
         if order.replace_sent_ns:

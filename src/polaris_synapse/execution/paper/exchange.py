@@ -27,6 +27,7 @@ from polaris_synapse.domain.messages import (
 from polaris_synapse.domain.orders import (
     LIMIT_PRICED,
     STOP_PRICED,
+    TRIGGERED,
     OrderEvent,
     OrderState,
     OrderType,
@@ -36,8 +37,21 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.execution.paper.market import PaperMarket
 from polaris_synapse.execution.paper.orders import PaperOrder, expire_time_ns
 from polaris_synapse.execution.paper.outbox import Outbox, Outcome
+from polaris_synapse.matching.core.order_lists import Lists
 
 OPEN_ORDERS_MAX: Final = 100_000
+
+#: After these the other orders of a list end.
+_ENDS_A_LIST: Final = frozenset(
+    {
+        OrderEvent.PARTIAL_FILL,
+        OrderEvent.FILL,
+        OrderEvent.TRIGGER,
+        OrderEvent.CANCEL,
+        OrderEvent.EXPIRE,
+        OrderEvent.REJECT,
+    }
+)
 
 
 class PaperExchange:
@@ -48,6 +62,8 @@ class PaperExchange:
 
     def __init__(self, *, next_order: int = 1, next_trade: int = 1, open_orders_max: int = OPEN_ORDERS_MAX) -> None:
         self._outbox = Outbox(next_trade=next_trade)
+        self._outbox.happened = self._end_list
+        self._lists = Lists()
         self._next_order = next_order
         self._open_orders_max = open_orders_max
         self._markets: dict[str, PaperMarket] = {}
@@ -103,12 +119,20 @@ class PaperExchange:
             self._by_client_id[order.client_id] = order
             self._note_expiry(order)
             self._markets[order.symbol].restore(order)
+        together: dict[int, list[int]] = {}
+        for order in self._by_client_id.values():
+            if order.list_id and order.list_id not in self._lists:
+                together.setdefault(order.list_id, []).append(order.order_id)
+        for list_id, order_ids in together.items():
+            if len(order_ids) > 1:
+                self._lists.add(list_id, order_ids)
 
     def reset(self, orders: Iterable[PaperOrder], *, next_order: int, next_trade: int) -> None:
         """Forget every order and what was not drained, keep the books, and take over these open orders instead."""
         self.drain()
         self._next_order, self._outbox.next_trade = next_order, next_trade
         self._by_client_id.clear()
+        self._lists = Lists()
         self._expiries.clear()
         for market in self._markets.values():
             market.clear()
@@ -132,8 +156,19 @@ class PaperExchange:
     # -- requests -----------------------------------------------------------------------------------------------
 
     def submit(self, command: VenueSubmit, now_ns: int) -> None:
-        """A new order."""
+        """A new order, or the orders of an OCO: all or none."""
         self._advance(now_ns)
+        commands = (command, *command.also)
+        for one in commands:
+            if one.venue_client_id in self._by_client_id:
+                raise ValueError(f"the client id {one.venue_client_id} is in use")
+        if command.also:
+            self._lists.add(command.list_id, [one.order_id for one in commands])
+        # Those that only wait come first, so that all are there when one trades.
+        for one in sorted(commands, key=lambda one: bool(command.also) and one.request.type not in TRIGGERED):
+            self._take(one, command.list_id)
+
+    def _take(self, command: VenueSubmit, list_id: int) -> None:
         order = PaperOrder(
             order_id=command.order_id,
             client_id=command.venue_client_id,
@@ -147,10 +182,12 @@ class PaperExchange:
             sequence=self._next_order,
             accepted_ns=self._outbox.now_ns,
             expire_ns=expire_time_ns(command.request, self._outbox.now_ns),
+            list_id=list_id,
         )
-        if command.venue_client_id in self._by_client_id:
-            raise ValueError(f"the client id {command.venue_client_id} is in use")
         self._next_order += 1
+        if list_id and list_id not in self._lists:
+            self._outbox.say(order, OrderEvent.REJECT, reason=Reason.BOOK_ORDER_LIST)
+            return
         reason, detail = self._refusal(order)
         if reason is not Reason.NONE:
             self._outbox.say(order, OrderEvent.REJECT, reason=reason, detail=detail)
@@ -219,6 +256,18 @@ class PaperExchange:
             market.on_health(message)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _end_list(self, order: PaperOrder, event: OrderEvent) -> None:
+        """An order of a list traded, triggered or ended: the others end before anything else happens."""
+        if event not in _ENDS_A_LIST:
+            return
+        market = self._markets.get(order.symbol)
+        for order_id in self._lists.end(order.order_id):
+            other = market.orders.get(order_id) if market is not None else None
+            if market is not None and other is not None:
+                market.leave(other)
+                ending = OrderEvent.CANCEL if event is OrderEvent.CANCEL else OrderEvent.EXPIRE
+                self._outbox.say(other, ending, reason=Reason.BOOK_ORDER_LIST)
 
     def _open(self, client_id: str) -> PaperOrder | None:
         order = self._by_client_id.get(client_id)

@@ -121,7 +121,8 @@ class PaperMarket:
     def leave(self, order: PaperOrder) -> None:
         """Take an order out of the market; the caller says why."""
         self.orders.pop(order.order_id, None)
-        if self.triggers.disarm(order.order_id) is None:
+        # An order that has fired in this very step is in neither place.
+        if self.triggers.disarm(order.order_id) is None and order.state is not OrderState.ARMED:
             self._queues[order.request.side].remove(order)
 
     def replace(self, order: PaperOrder, *, quantity_lots: int, price_ticks: int, stop_price_ticks: int) -> None:
@@ -371,7 +372,9 @@ class PaperMarket:
         self._trade_against(hit, price_ticks, lots)
         self.book.last_price_ticks = price_ticks
         for trigger in self.triggers.observe(price_ticks):
-            order = self.orders.pop(trigger.order_id)
+            order = self.orders.pop(trigger.order_id, None)
+            if order is None:
+                continue  # another order of its list fired before it
             order.triggered = True
             order.watermark_ticks = trigger.watermark_ticks
             order.state = OrderState.WORKING

@@ -25,7 +25,7 @@ class PaperOrder(Struct, kw_only=True):
 
     ``arrival_ahead_lots`` and ``traded_lots``: what was ahead when it joined the queue, and what has traded at its
     price since, for the note on its fills. ``shown_lots``: the part of an iceberg that is in the queue.
-    ``sequence`` is its place among the paper orders; a lower one is earlier.
+    ``sequence`` is its place among the paper orders; a lower one is earlier. ``list_id``: the list that it came with.
     """
 
     order_id: int
@@ -49,6 +49,7 @@ class PaperOrder(Struct, kw_only=True):
     watermark_ticks: int = 0
     triggered: bool = False
     restored: bool = False
+    list_id: int = 0
     reason: Reason = Reason.NONE
     detail: str = ""
 

@@ -1,6 +1,8 @@
-"""What one step of the paper exchange says and changes: reports, changed orders and fills, to be stored together."""
+"""What one step of the paper exchange says and changes: reports, orders, fills and balances, to be stored together."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -19,31 +21,40 @@ _ENDS = {
 
 
 class Outcome(Struct):
-    """Reports in order, with the orders they changed (copies, as they stand now) and the fills among them."""
+    """Reports in order, with the orders they changed (copies, as they stand now) and the fills among them.
+
+    ``moved`` is what the fills add to each asset's balance, in its minor units.
+    """
 
     reports: list[VenueReport]
     orders: list[PaperOrder]
     fills: list[PaperFill]
+    moved: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self.reports or self.orders)
 
 
 class Outbox:
-    """Collects what happens until it is drained. ``now_ns`` is the logical time of the step."""
+    """Collects what happens until it is drained. ``now_ns`` is the logical time of the step.
+
+    ``happened`` hears of each event of an order that came with a list, at once: others may end by it.
+    """
 
     def __init__(self, *, next_trade: int = 1) -> None:
         self.now_ns = 0
+        self.happened: Callable[[PaperOrder, OrderEvent], None] = _nothing
         self.next_trade = next_trade
         self._reports: list[VenueReport] = []
         self._fills: list[PaperFill] = []
         self._changed: dict[int, PaperOrder] = {}
+        self._moved: dict[str, int] = {}
 
     def drain(self) -> Outcome:
         """Everything since the last time."""
         orders = [msgspec.structs.replace(order) for order in self._changed.values()]
-        outcome = Outcome(self._reports, orders, self._fills)
-        self._reports, self._fills, self._changed = [], [], {}
+        outcome = Outcome(self._reports, orders, self._fills, self._moved)
+        self._reports, self._fills, self._changed, self._moved = [], [], {}, {}
         return outcome
 
     def changed(self, order: PaperOrder) -> None:
@@ -74,6 +85,8 @@ class Outbox:
                 detail=detail,
             )
         )
+        if order.list_id:
+            self.happened(order, event)
 
     def refuse(self, order_id: int, symbol: str, event: OrderEvent, reason: Reason, detail: str) -> None:
         """Report the refusal of a request that changes no order."""
@@ -109,7 +122,8 @@ class Outbox:
             done, total = order.open_lots == 0, 0
         order.state = OrderState.FILLED if done else OrderState.PARTIALLY_FILLED
         buys = order.request.side is Side.BUY
-        received = instrument.base_units(lots) if buys else instrument.notional_units(price_ticks, lots)
+        base_units, quote_units = instrument.base_units(lots), instrument.notional_units(price_ticks, lots)
+        received = base_units if buys else quote_units
         fill = Fill(
             trade_id=f"paper-{self.next_trade}",
             price_ticks=price_ticks,
@@ -120,6 +134,9 @@ class Outbox:
             simulated=True,
             how=how,
         )
+        self._move(instrument.base.code, base_units if buys else -base_units)
+        self._move(instrument.quote.code, -quote_units if buys else quote_units)
+        self._move(fill.fee_asset, -fill.fee_units)
         number, self.next_trade = self.next_trade, self.next_trade + 1
         self._fills.append(
             PaperFill(number=number, client_id=order.client_id, symbol=order.symbol, time_ns=self.now_ns, fill=fill)
@@ -137,3 +154,12 @@ class Outbox:
                 quantity_lots=total,
             )
         )
+        if order.list_id:
+            self.happened(order, OrderEvent.FILL if done else OrderEvent.PARTIAL_FILL)
+
+    def _move(self, asset: str, units: int) -> None:
+        self._moved[asset] = self._moved.get(asset, 0) + units
+
+
+def _nothing(_: PaperOrder, __: OrderEvent) -> None:
+    return None

@@ -1,4 +1,4 @@
-"""What the paper exchange keeps on disk: every order it ever took and every fill, as a real venue would.
+"""What the paper exchange keeps on disk: every order it ever took, every fill and its balances, as a real venue would.
 
 One SQLite file, WAL, ``synchronous=FULL``; each ``write`` is one transaction, committed when it returns. Not safe for
 two threads at once: the venue serialises its calls. A second process is kept out by an exclusive lock.
@@ -37,6 +37,9 @@ CREATE TABLE fills (
 CREATE INDEX fills_of_an_order ON fills (client_id);
 """
 
+#: Added to a store that was made before venues had balances; those then count from here. Text: they pass 64 bits.
+_BALANCES: Final = "CREATE TABLE IF NOT EXISTS balances (asset TEXT PRIMARY KEY, units TEXT NOT NULL) WITHOUT ROWID"
+
 
 class PaperStoreError(RuntimeError):
     """The file is not a paper store that this version reads, or cannot be read or written."""
@@ -70,6 +73,7 @@ class PaperStore:
             self._connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif version != SCHEMA_VERSION:
             raise PaperStoreError(f"{self.path} has version {version}, this desk reads version {SCHEMA_VERSION}")
+        run(_BALANCES)
 
     def close(self) -> None:
         """Close the file."""
@@ -95,6 +99,10 @@ class PaperStore:
         """The fills of an order, oldest first."""
         rows = self._connection.execute("SELECT body FROM fills WHERE client_id = ? ORDER BY number", (client_id,))
         return tuple(self._fill_decoder.decode(body) for (body,) in rows)
+
+    def balances(self) -> dict[str, int]:
+        """What the trades have made of each asset, in its minor units."""
+        return {asset: int(units) for asset, units in self._connection.execute("SELECT asset, units FROM balances")}
 
     def probe(self) -> None:
         """Write something that changes nothing. Raises PaperStoreError when the disk does not take it."""
@@ -125,6 +133,8 @@ class PaperStore:
                     "INSERT INTO fills (number, client_id, symbol, time_ns, body) VALUES (?, ?, ?, ?, ?)",
                     [(one.number, one.client_id, one.symbol, one.time_ns, encode(one.fill)) for one in fills],
                 )
+                if fills:
+                    self._move([outcome.moved for outcome in outcomes])
                 run("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -132,3 +142,15 @@ class PaperStore:
                 raise
         except sqlite3.Error as error:
             raise PaperStoreError(f"the paper store {self.path} cannot be written: {error}") from error
+
+    def _move(self, moves: list[dict[str, int]]) -> None:
+        """Add to the balances, within the transaction."""
+        totals = self.balances()
+        for moved in moves:
+            for asset, units in moved.items():
+                totals[asset] = totals.get(asset, 0) + units
+        self._connection.executemany(
+            "INSERT INTO balances (asset, units) VALUES (?, ?)"
+            " ON CONFLICT (asset) DO UPDATE SET units = excluded.units",
+            [(asset, str(units)) for asset, units in totals.items()],
+        )

@@ -23,6 +23,7 @@ from polaris_synapse.bus.port import Bus, SlowConsumerError
 from polaris_synapse.domain.instruments import PAPER_VENUE, Instrument
 from polaris_synapse.domain.messages import (
     BookUpdated,
+    VenueBalance,
     VenueCancel,
     VenueOrderStatus,
     VenueQuery,
@@ -49,7 +50,13 @@ _log = structlog.get_logger("polaris_synapse.execution.paper")
 
 _TIMER_SECONDS: Final = 1.0
 
-_Command = VenueSubmit | VenueCancel | VenueReplace | VenueQuery | None
+
+class _AskBalances(Struct, frozen=True):
+    """Asks for the balances."""
+
+
+_Read = VenueQuery | _AskBalances | None
+_Command = VenueSubmit | VenueCancel | VenueReplace | _Read
 
 
 class _Request(Struct):
@@ -85,6 +92,7 @@ class PaperVenue:
             icebergs=True,
             quote_amounts=True,
             replace=True,
+            order_lists=True,
         )
         self._bus = bus
         self._clock = clock
@@ -99,6 +107,7 @@ class PaperVenue:
         self._outcomes: list[Outcome] = []
         self._wake = anyio.Event()
         self._unlisted: list[PaperOrder] = []
+        self._held: dict[str, int] = {}
 
     @property
     def state(self) -> VenueState:
@@ -146,6 +155,12 @@ class PaperVenue:
     async def open_orders(self) -> Sequence[VenueOrderStatus]:
         """Every open order."""
         return await self._ask(None)
+
+    async def balances(self) -> Sequence[VenueBalance]:
+        """What the trades stored so far have made of each asset; it may be owed, too."""
+        # Behind whatever waits for the worker, which alone may use the store.
+        await self._ask(_AskBalances())
+        return [VenueBalance(asset=asset, total_units=units) for asset, units in sorted(self._held.items())]
 
     async def _ask(self, command: _Command) -> Sequence[VenueOrderStatus]:
         if self._trouble:
@@ -253,8 +268,7 @@ class PaperVenue:
                     self._apply(request)
                 self._collect()
                 outcomes, self._outcomes = self._outcomes, []
-                reads = [request for request in requests if isinstance(request.command, VenueQuery | None)]
-                queries = [read.command if isinstance(read.command, VenueQuery) else None for read in reads]
+                reads, queries = _reads(requests)
                 answers = await anyio.to_thread.run_sync(self._commit, outcomes, queries)
             except PaperStoreError as error:
                 for request in requests:
@@ -275,9 +289,10 @@ class PaperVenue:
     def _apply(self, request: _Request) -> None:
         command, now_ns = request.command, self._clock.now_ns()
         if isinstance(command, VenueSubmit):
-            if self._is_used(command.venue_client_id):
-                _fail(request, f"the client id {command.venue_client_id} was used before")
-                return
+            for one in (command, *command.also):
+                if self._is_used(one.venue_client_id):
+                    _fail(request, f"the client id {one.venue_client_id} was used before")
+                    return
             if not self._exchange.knows_instrument(command.symbol):
                 self._list_instruments()
             self._exchange.submit(command, now_ns)
@@ -295,17 +310,21 @@ class PaperVenue:
         waiting = any(order.client_id == client_id for outcome in self._outcomes for order in outcome.orders)
         return waiting or self._store.order(client_id) is not None
 
-    def _commit(self, outcomes: list[Outcome], reads: list[VenueQuery | None]) -> list[Sequence[VenueOrderStatus]]:
+    def _commit(self, outcomes: list[Outcome], reads: Sequence[_Read]) -> list[Sequence[VenueOrderStatus]]:
         """In a thread: store what happened, then answer queries from what is stored."""
         store = self._store
         assert store is not None
         store.write(outcomes)
-        return [
-            (self._status(store, read.venue_client_id, read),)
-            if read is not None
-            else tuple(self._known(store, order) for order in store.open_orders())
-            for read in reads
-        ]
+        answers: list[Sequence[VenueOrderStatus]] = []
+        for read in reads:
+            if isinstance(read, VenueQuery):
+                answers.append((self._status(store, read.venue_client_id, read),))
+            elif isinstance(read, _AskBalances):
+                self._held = store.balances()
+                answers.append(())
+            else:
+                answers.append(tuple(self._known(store, order) for order in store.open_orders()))
+        return answers
 
     def _status(self, store: PaperStore, client_id: str, query: VenueQuery) -> VenueOrderStatus:
         order = store.order(client_id)
@@ -372,6 +391,18 @@ class PaperVenue:
     def _fail_waiting(self, why: str) -> None:
         while self._requests:
             _fail(self._requests.popleft(), why)
+
+
+def _reads(requests: Sequence[_Request]) -> tuple[list[_Request], list[_Read]]:
+    """The requests that only ask, and what they ask."""
+    asking: list[_Request] = []
+    questions: list[_Read] = []
+    for request in requests:
+        command = request.command
+        if command is None or isinstance(command, VenueQuery | _AskBalances):
+            asking.append(request)
+            questions.append(command)
+    return asking, questions
 
 
 def _fail(request: _Request, why: str) -> None:

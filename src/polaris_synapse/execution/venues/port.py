@@ -12,6 +12,8 @@
 8. A replacement is in force when REPLACE was reported, and is refused with REJECT_REPLACE otherwise.
 9. After a crash of the desk everything that was reported is still known, and nothing has happened twice.
 10. ``open_orders`` lists every open order of the account at the venue, also those that the desk did not send.
+11. ``balances`` tells what the venue holds for the desk, free and locked together; each trade moves it by exactly what
+    its fill says, fee included, and nothing else that the desk does moves it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from polaris_synapse.domain.messages import (
+    VenueBalance,
     VenueCancel,
     VenueOrderStatus,
     VenueQuery,
@@ -50,6 +53,7 @@ class VenueCapabilities(Struct, frozen=True, kw_only=True):
     icebergs: bool = False
     quote_amounts: bool = False
     replace: bool = False
+    order_lists: bool = False
 
 
 class VenueState(Struct, frozen=True, kw_only=True):
@@ -118,4 +122,8 @@ class Venue(Protocol):
 
     async def open_orders(self) -> Sequence[VenueOrderStatus]:
         """Every open order at the venue; ``order_id`` 0 for those whose client id is none of the desk's."""
+        ...
+
+    async def balances(self) -> Sequence[VenueBalance]:
+        """What the venue holds now; an asset that it does not hold may be left out. Raises VenueError."""
         ...

@@ -14,8 +14,9 @@ from polaris_synapse.domain.messages import (
     TradeReceived,
 )
 from polaris_synapse.domain.orders import PostOnly, Side, TimeInForce
-from polaris_synapse.matching.core.book import Book
-from polaris_synapse.matching.core.port import BUY, SELL, BookOrder, EventKind, EventRow
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.matching.core.books import new_book
+from polaris_synapse.matching.core.port import BUY, SELL, BookOrder, EventKind, EventRow, Operation
 
 SOURCE: Final = "simulated"
 
@@ -45,7 +46,7 @@ class SimulatedVenue:
 
     def __init__(self, instrument: Instrument, *, first_id: int) -> None:
         self.instrument = instrument
-        self.book = Book()
+        self.book = new_book()
         self.now_ns = 0
         self.trades = 0
         self._update_id = first_id
@@ -79,19 +80,19 @@ class SimulatedVenue:
             post_only=PostOnly.NO if take else PostOnly.REPRICE,
             expire_time_ns=expire_ns,
         )
-        self._follow(self.book.submit(order))
+        self._follow(self.book.apply(order.pack()))
         return self._order_id
 
     def cancel(self, order_ids: Iterable[int]) -> None:
         """Cancel orders, those that are gone already included."""
         for order_id in order_ids:
             if order_id in self.book:
-                self._follow(self.book.cancel(order_id))
+                self._follow(self.book.apply((int(Operation.CANCEL), int(Reason.CANCELLED_BY_USER), order_id)))
 
     def advance(self, now_ns: int) -> None:
         """Time passes: orders end."""
         self.now_ns = now_ns
-        self._follow(self.book.advance_time(now_ns))
+        self._follow(self.book.apply((int(Operation.ADVANCE_TIME), now_ns)))
 
     def flush_depth(self) -> None:
         """Say what changed since the last time, as one depth message, if anything did."""

@@ -80,6 +80,7 @@ class Book(TakingBook):
             Operation.SET_STATUS: self._set_status,
             Operation.ADVANCE_TIME: self._advance_time,
             Operation.SET_REFERENCE: self._set_reference,
+            Operation.STEP: self._step,
         }
 
     def apply(self, row: CommandRow, /) -> list[EventRow]:
@@ -88,7 +89,7 @@ class Book(TakingBook):
             operation = self._operations[row[0]]
         except (KeyError, IndexError):
             raise no_command(row) from None
-        if self.pending and self.status == TRADING:
+        if self.pending and self.status == TRADING and not self._stepwise:
             require_command(row)
             return self._settle([]) + operation(row)
         return operation(row)
@@ -136,7 +137,7 @@ class Book(TakingBook):
         """Change the bounds and guards; what the book holds already stays."""
         self.settings = settings
         self._events_max, self._orders_max = settings.command_events_max, settings.orders_max
-        self._interruption_ppm = settings.interruption_ppm
+        self._interruption_ppm, self._stepwise = settings.interruption_ppm, settings.stepwise
         self._refresh()
 
     def best_bid(self) -> int:
@@ -320,19 +321,30 @@ class Book(TakingBook):
             for price in self._seen:
                 self.pending.extend(trigger.order_id for trigger in self.triggers.observe(price))
             self._seen.clear()
-            if not self.pending or self.status != TRADING or len(events) >= self._events_max:
+            if not self.pending or self.status != TRADING or len(events) >= self._events_max or self._stepwise:
                 return events
-            entry = self.entries[self.pending.popleft()]
-            events.append((_TRIGGERED, entry.order_id, entry.flags & 1, entry.stop_price, 0, entry.open_lots, 0, 0))
-            entry.flags = triggered_flags(entry.flags)
-            if entry.price and not self._low <= entry.price <= self._high:
-                del self.entries[entry.order_id]
-                self.removed_lots += entry.open_lots
-                reason = int(Reason.BOOK_PRICE_BAND)
-                lots = entry.open_lots
-                events.append((_REJECTED, entry.order_id, entry.flags & 1, entry.price, 0, lots, reason, 0))
-            else:
-                self._enter(events, entry, 0, 0)
+            self._fire_next(events)
+
+    def _fire_next(self, events: list[EventRow]) -> None:
+        """Let the triggered order whose turn it is enter."""
+        entry = self.entries[self.pending.popleft()]
+        events.append((_TRIGGERED, entry.order_id, entry.flags & 1, entry.stop_price, 0, entry.open_lots, 0, 0))
+        entry.flags = triggered_flags(entry.flags)
+        if entry.price and not self._low <= entry.price <= self._high:
+            del self.entries[entry.order_id]
+            self.removed_lots += entry.open_lots
+            reason = int(Reason.BOOK_PRICE_BAND)
+            lots = entry.open_lots
+            events.append((_REJECTED, entry.order_id, entry.flags & 1, entry.price, 0, lots, reason, 0))
+        else:
+            self._enter(events, entry, 0, 0)
+
+    def _step(self, row: CommandRow) -> list[EventRow]:
+        require_command(row)
+        events: list[EventRow] = []
+        if self.pending and self.status == TRADING:
+            self._fire_next(events)
+        return self._settle(events)
 
     def _cancel(self, row: CommandRow) -> list[EventRow]:
         try:

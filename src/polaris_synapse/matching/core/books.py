@@ -28,19 +28,21 @@ else:
 
 
 def changed_codes(compiled: dict[str, dict[str, int]]) -> list[str]:
-    """The names whose numbers are no longer those that a book was compiled with."""
+    """The names whose numbers are not those that a book was compiled with, and the commands that it does not know."""
     sources: dict[str, type[IntEnum] | ModuleType] = {
         "EventKind": port.EventKind,
         "Operation": port.Operation,
         "Reason": Reason,
         "port": port,
     }
-    return [
+    changed = [
         f"{source}.{name}"
         for source, numbers in compiled.items()
         for name, number in numbers.items()
         if getattr(sources[source], name, None) != number
     ]
+    known = compiled.get("Operation", {})
+    return changed + [f"Operation.{operation.name}" for operation in port.Operation if operation.name not in known]
 
 
 if _native is not None and (_changed := changed_codes(_native.CODES)):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from polaris_synapse.domain.instruments import Instrument, InstrumentStatus, fee_units
-from polaris_synapse.domain.messages import BookChanged, Message, OrderReport, TradePrinted
+from polaris_synapse.domain.messages import BookChanged, BookStatusChanged, Message, OrderReport, TradePrinted
 from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderType, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import port
 from polaris_synapse.matching.core.books import new_book
+from polaris_synapse.matching.core.order_lists import Lists, settle_owed, steps
 from polaris_synapse.matching.core.port import (
     COLUMN_MAX,
+    HALTED,
     SIDES,
     STATUS_CODES,
+    STATUSES,
     TRADING,
     BookOrder,
     BookSettings,
@@ -74,7 +78,10 @@ class Holding(Struct, gc=False):
 
 
 class MarketState(Struct, frozen=True, kw_only=True):
-    """All that a market knows. ``accounts``: their numbers on the book are their places here, from 1."""
+    """All that a market knows. ``accounts``: their numbers on the book are their places here, from 1.
+
+    ``lists``: lists whose orders end each other; ``owed``: orders that end when the book leaves its halt.
+    """
 
     instrument: Instrument
     book: BookState
@@ -87,16 +94,19 @@ class MarketState(Struct, frozen=True, kw_only=True):
     trades: int
     day: int
     minutes: list[Minute]
+    lists: list[tuple[int, list[int]]] = []
+    owed: list[int] = []
 
 
-def book_settings(instrument: Instrument) -> BookSettings:
-    """The guards that an instrument asks of its book."""
+def book_settings(instrument: Instrument, *, stepwise: bool = False) -> BookSettings:
+    """The guards that an instrument asks of its book. ``stepwise``: it holds orders of lists."""
     return BookSettings(
         orders_max=BOOK_ORDERS_MAX,
         command_events_max=COMMAND_EVENTS_MAX,
         price_band_ppm=instrument.price_band_ppm,
         interruption_ppm=instrument.interruption_ppm,
         interruption_ns=instrument.interruption_seconds * 10**9,
+        stepwise=stepwise,
     )
 
 
@@ -109,6 +119,8 @@ class Market:
         self.accounts: dict[str, int] = {}
         self.holdings: dict[int, Holding] = {}
         self.ended: dict[int, str] = {}
+        self.lists = Lists()
+        self.owed: list[int] = []
         self.sequence = 0
         self.placed = 0
         self.rejected = 0
@@ -160,7 +172,28 @@ class Market:
         before = book.levels() if reopens and row[0] >= port.Operation.SET_STATUS else None
         out: list[Message] = []
         touched: dict[tuple[int, int], None] = {}
-        for event in book.apply(row):
+        events: Iterable[EventRow]
+        if self.lists:
+            seen: list[EventRow] = []
+            events = steps(self, row, seen, COMMAND_EVENTS_MAX)
+        else:
+            events = seen = book.apply(row)
+        self._take_in(events, before, touched, time_ns, out)
+        if touched:
+            out.append(self._book_changed(touched, seen, time_ns))
+        return out
+
+    def _take_in(
+        self,
+        events: Iterable[EventRow],
+        before: tuple[list[tuple[int, int]], list[tuple[int, int]]] | None,
+        touched: dict[tuple[int, int], None],
+        time_ns: int,
+        out: list[Message],
+    ) -> None:
+        """What events mean to owners and to the public; notes the levels that they touched."""
+        book = self.book
+        for event in events:
             kind, order_id, side, price, quantity, _, _, extra = event
             if kind in port.TRADES:
                 self._trade(event, time_ns, out)
@@ -178,9 +211,22 @@ class Market:
                 touched[side, price] = None
             elif kind == _K.REPLACED and extra and not book.waits(order_id):
                 touched[side, extra] = None
-        if touched:
-            out.append(self._book_changed(touched, time_ns))
-        return out
+            elif kind == _K.STATUS:
+                out.append(self._status_changed(event, time_ns))
+
+    def _status_changed(self, event: EventRow, time_ns: int) -> BookStatusChanged:
+        _, _, _, price, status, lots, reason, before = event
+        seconds = self.instrument.interruption_seconds if reason else 0
+        return BookStatusChanged(
+            time_ns=time_ns,
+            symbol=self.symbol,
+            status=STATUSES[status],
+            before=STATUSES[before],
+            reason=Reason(reason),
+            until_ns=self.book.now_ns + seconds * 10**9 if seconds else 0,
+            price_ticks=price,
+            quantity_lots=lots,
+        )
 
     def _touch_changed(
         self, before: tuple[list[tuple[int, int]], list[tuple[int, int]]], touched: dict[tuple[int, int], None]
@@ -315,11 +361,15 @@ class Market:
 
     def _forget(self, order_id: int) -> None:
         """An order has ended; its account stays known for a while, for requests that come too late."""
-        self.ended[order_id] = self.holdings.pop(order_id).account
+        self.note_ended(order_id, self.holdings.pop(order_id).account)
+
+    def note_ended(self, order_id: int, account: str) -> None:
+        """Remember whose an ended order was."""
+        self.ended[order_id] = account
         if len(self.ended) > ENDED_ORDERS_MAX:
             del self.ended[next(iter(self.ended))]
 
-    def _book_changed(self, touched: dict[tuple[int, int], None], time_ns: int) -> BookChanged:
+    def _book_changed(self, touched: dict[tuple[int, int], None], events: list[EventRow], time_ns: int) -> BookChanged:
         self.sequence += 1
         changed = ([], [])  # type: tuple[list[tuple[int, int]], list[tuple[int, int]]]
         for side, price in touched:
@@ -330,6 +380,7 @@ class Market:
             sequence=self.sequence,
             bids=tuple(changed[0]),
             asks=tuple(changed[1]),
+            events=tuple(events),
         )
 
     def restate(self, time_ns: int) -> BookChanged:
@@ -354,13 +405,25 @@ class Market:
     def relist(self, instrument: Instrument, time_ns: int) -> list[Message]:
         """Take an instrument's new fees, guards and status."""
         former, self.instrument = self.instrument, instrument
-        self.book.configure(book_settings(instrument))
+        self.book.configure(book_settings(instrument, stepwise=bool(self.lists)))
         return [] if instrument.status is former.status else self.set_status(instrument.status, time_ns)
 
     def set_status(self, status: InstrumentStatus, time_ns: int) -> list[Message]:
         """Open, halt or restrict the book; also what ends a volatility interruption early."""
         self.instrument = replace(self.instrument, status=status)
-        return self.apply((int(port.Operation.SET_STATUS), STATUS_CODES[status]), time_ns)
+        owed: list[Message] = []
+        if self.owed and self.book.status == HALTED and status is not InstrumentStatus.HALTED:
+            seen: list[EventRow] = []
+            touched: dict[tuple[int, int], None] = {}
+            self._take_in(settle_owed(self, seen), None, touched, time_ns, owed)
+            if touched:
+                owed.append(self._book_changed(touched, seen, time_ns))
+        return owed + self.apply((int(port.Operation.SET_STATUS), STATUS_CODES[status]), time_ns)
+
+    def refresh_guards(self) -> None:
+        """Let the book run stepwise exactly while it holds lists."""
+        if self.book.settings.stepwise is not bool(self.lists):
+            self.book.configure(book_settings(self.instrument, stepwise=bool(self.lists)))
 
     def dump(self) -> MarketState:
         """The whole state."""
@@ -376,6 +439,8 @@ class Market:
             trades=self.trades,
             day=self.day,
             minutes=list(self.statistics.minutes),
+            lists=self.lists.dump(),
+            owed=list(self.owed),
         )
 
     @classmethod
@@ -389,6 +454,8 @@ class Market:
         market.sequence, market.trades, market.day = state.sequence, state.trades, state.day
         market.placed, market.rejected = state.placed, state.rejected
         market.statistics = RollingDay(state.minutes)
+        market.lists, market.owed = Lists(state.lists), list(state.owed)
+        market.refresh_guards()
         return market
 
 

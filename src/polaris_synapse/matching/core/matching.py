@@ -16,6 +16,7 @@ from polaris_synapse.domain.messages import (
     Message,
     OrderReport,
     PlaceOrder,
+    PlaceOrderList,
     RemoveOrder,
     SetInstrumentStatus,
     Tick,
@@ -23,6 +24,7 @@ from polaris_synapse.domain.messages import (
 from polaris_synapse.domain.orders import OrderEvent
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core.market import Market, MarketState
+from polaris_synapse.matching.core.order_lists import place_list
 from polaris_synapse.matching.core.port import Operation, PriceLevel
 
 SNAPSHOT_VERSION: Final = 1
@@ -45,6 +47,7 @@ class MatchingCore:
             ListInstrument: self._list_instrument,
             SetInstrumentStatus: self._set_status,
             PlaceOrder: self._place,
+            PlaceOrderList: self._place_list,
             RemoveOrder: self._remove,
             AmendOrder: self._amend,
             Tick: self._tick,
@@ -101,6 +104,16 @@ class MatchingCore:
             return market.place(order, message.time_ns)
         return [
             _lost(message.symbol, order.order_id, OrderEvent.REJECT, message.time_ns, account=order.request.account)
+        ]
+
+    def _place_list(self, message: PlaceOrderList) -> Sequence[Message]:
+        orders = [approved.subject for approved in message.approved]
+        market = self.markets.get(message.symbol)
+        if market is not None:
+            return place_list(market, message.list_id, orders, message.time_ns)
+        return [
+            _lost(message.symbol, order.order_id, OrderEvent.REJECT, message.time_ns, account=order.request.account)
+            for order in orders
         ]
 
     def _remove(self, message: RemoveOrder) -> Sequence[Message]:

@@ -26,6 +26,7 @@ _COLUMNS_MIN: Final = {
     Operation.SET_STATUS: 2,
     Operation.ADVANCE_TIME: 2,
     Operation.SET_REFERENCE: 2,
+    Operation.STEP: 2,
 }
 
 

@@ -12,6 +12,7 @@ Command rows, by ``Operation`` (a row may leave off what follows the columns nam
 - ``SET_STATUS, status``
 - ``ADVANCE_TIME, now_ns``, which is less than COLUMN_MAX
 - ``SET_REFERENCE, price``: the middle of the static price band
+- ``STEP, 0``: the next triggered order takes its turn, where one waits and the book trades
 
 A row is no command where it is too short (or, of SUBMIT, too long) for its operation, where its operation, its status
 or its reference price is none, or its time too great. Any other number is answered, however great it is.
@@ -61,6 +62,7 @@ class Operation(IntEnum):
     SET_STATUS = 4
     ADVANCE_TIME = 5
     SET_REFERENCE = 6
+    STEP = 7
 
 
 class EventKind(IntEnum):
@@ -261,6 +263,8 @@ class BookSettings(Struct, frozen=True, kw_only=True):
     how far from the last trade before the command the next one may lie; beyond it trading stops for a call auction,
     which ends by itself after ``interruption_ns`` (0: by SET_STATUS only). ``command_events_max``: where a command has
     made this many events, what is left of its taker ends, and further triggered orders wait for the next command.
+    ``stepwise``: a triggered order takes its turn at a STEP and at nothing else, so that somebody above the book may
+    act between what made it trigger and what it does.
     """
 
     orders_max: int = 1_000_000
@@ -268,6 +272,7 @@ class BookSettings(Struct, frozen=True, kw_only=True):
     price_band_ppm: int = 0
     interruption_ppm: int = 0
     interruption_ns: int = 0
+    stepwise: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no book can keep to."""
@@ -303,6 +308,11 @@ class BookState(Struct, frozen=True, kw_only=True):
 
 class OrderBook(Protocol):
     """One order book. Synchronous, deterministic; raises only for rows that are no commands (ValueError)."""
+
+    @property
+    def settings(self) -> BookSettings:
+        """The bounds and guards in force."""
+        ...
 
     @property
     def status(self) -> int:

@@ -69,6 +69,7 @@ class TakingBook:
         self._events_max = settings.command_events_max
         self._orders_max = settings.orders_max
         self._interruption_ppm = settings.interruption_ppm
+        self._stepwise = settings.stepwise
         self._low, self._high = 1, port.PRICE_MAX
         self._plain = False
         self._refresh()

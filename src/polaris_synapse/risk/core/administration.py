@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.instruments import INTERNAL_VENUE, PARTS_PER_MILLION, Instrument, InstrumentStatus
 from polaris_synapse.domain.messages import (
     AccountStanding,
     ActivateBreaker,
+    BookStatusChanged,
     BreakChanged,
+    HoldingLimitChanged,
     ListInstrument,
     MoveFunds,
     ReenableAccount,
     ResetBreaker,
     RiskLimits,
+    SetHoldingLimit,
     SetInstrumentStatus,
     SetLimits,
     SetMandate,
@@ -24,6 +27,7 @@ from polaris_synapse.risk.core.answers import answer
 from polaris_synapse.risk.core.breakers import reset, scope_problem, trip
 from polaris_synapse.risk.core.ledger import balance_of, funds_postings, post, say_balance
 from polaris_synapse.risk.core.losses import accept_drawdown, move_baselines
+from polaris_synapse.risk.core.mandates import mandate_problem
 from polaris_synapse.risk.core.state import (
     ACCOUNTS_MAX,
     AMOUNT_UNITS_MAX,
@@ -100,9 +104,20 @@ def set_instrument_status(desk: Desk, command: SetInstrumentStatus) -> None:
     if market is None:
         answer(desk, command, Reason.SYMBOL_NOT_FOUND, f"There is no instrument {command.symbol}.")
         return
+    if command.status is InstrumentStatus.AUCTION and market.instrument.venue != INTERNAL_VENUE:
+        detail = f"{command.symbol} trades at {market.instrument.venue}; only the desk's own book holds auctions."
+        answer(desk, command, Reason.FEATURE_NOT_SUPPORTED, detail)
+        return
     duplicate = market.instrument.status is command.status
     market.instrument = structs.replace(market.instrument, status=command.status)
     answer(desk, command, duplicate=duplicate)
+
+
+def take_book_status(desk: Desk, change: BookStatusChanged) -> None:
+    """The book stopped or opened, perhaps by itself: orders that it would turn away are refused here from now on."""
+    market = desk.state.markets.get(change.symbol)
+    if market is not None and market.instrument.status is not change.status:
+        market.instrument = structs.replace(market.instrument, status=change.status)
 
 
 def take_standing(desk: Desk, standing: AccountStanding) -> None:
@@ -118,14 +133,13 @@ def take_standing(desk: Desk, standing: AccountStanding) -> None:
 
 
 def take_break(desk: Desk, change: BreakChanged) -> None:
-    """A break opened or closed; open, it stops new orders on its symbol."""
-    market = desk.state.markets.get(change.symbol)
-    if market is None:
-        return
-    if change.is_open:
-        market.breaks[change.break_id] = change.account
-    else:
-        market.breaks.pop(change.break_id, None)
+    """A break opened or closed; open, it stops new orders on its symbol, or on all that trade in its asset."""
+    for symbol in change.symbols or (change.symbol,):
+        market = desk.state.markets.get(symbol)
+        if market is not None and change.is_open:
+            market.breaks[change.break_id] = change.account
+        elif market is not None:
+            market.breaks.pop(change.break_id, None)
 
 
 def move_funds(desk: Desk, command: MoveFunds) -> None:
@@ -230,10 +244,9 @@ def set_mandate(desk: Desk, command: SetMandate) -> None:
     if account is None:
         answer(desk, command, Reason.ACCOUNT_NOT_FOUND, f"There is no account {mandate.account}.")
         return
-    amounts = (mandate.order_value_units_max, mandate.daily_value_units_max, mandate.approval_above_units)
-    if not mandate.agent or min(amounts) < 0 or max(amounts) > AMOUNT_UNITS_MAX:
-        detail = f"A mandate names its agent, and its values lie between 0 and {AMOUNT_UNITS_MAX}."
-        answer(desk, command, Reason.INVALID_VALUE, detail)
+    problem = mandate_problem(mandate)
+    if problem:
+        answer(desk, command, Reason.INVALID_VALUE, problem)
         return
     use = account.mandates.get(mandate.agent)
     if use is None and len(account.mandates) >= MANDATES_PER_ACCOUNT_MAX:
@@ -244,6 +257,35 @@ def set_mandate(desk: Desk, command: SetMandate) -> None:
     else:
         use.mandate = mandate
     answer(desk, command)
+
+
+def set_holding_limit(desk: Desk, command: SetHoldingLimit) -> None:
+    """The most of one asset that orders may take an account to; 0 takes the limit away."""
+    account = desk.state.accounts.get(command.account)
+    share = command.share_ppm_max
+    if account is None:
+        answer(desk, command, Reason.ACCOUNT_NOT_FOUND, f"There is no account {command.account}.")
+        return
+    if command.asset not in desk.state.decimals or not 0 <= share <= PARTS_PER_MILLION:
+        detail = f"A limit names a known asset and a share between 0 and 1000000 ppm, not {command.asset} and {share}."
+        answer(desk, command, Reason.INVALID_VALUE, detail)
+        return
+    before = account.holding_limits_ppm.get(command.asset, 0)
+    if share:
+        account.holding_limits_ppm[command.asset] = share
+    else:
+        account.holding_limits_ppm.pop(command.asset, None)
+    if share != before:
+        desk.out.append(
+            HoldingLimitChanged(
+                time_ns=desk.time_ns,
+                account=command.account,
+                asset=command.asset,
+                share_ppm_max=share,
+                actor=command.actor,
+            )
+        )
+    answer(desk, command, duplicate=share == before)
 
 
 def activate_breaker(desk: Desk, command: ActivateBreaker) -> None:

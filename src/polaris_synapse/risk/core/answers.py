@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from polaris_synapse.domain.messages import Answer, Command
+from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core.state import Desk
@@ -17,6 +18,7 @@ def answer(
     order: Order | None = None,
     order_ids: tuple[int, ...] = (),
     duplicate: bool = False,
+    order_list: OrderList | None = None,
 ) -> None:
     """Answer a command."""
     desk.out.append(
@@ -28,5 +30,6 @@ def answer(
             order=order,
             order_ids=order_ids,
             duplicate=duplicate,
+            order_list=order_list,
         )
     )

@@ -23,6 +23,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     iceberg: bool
     min_quantity: bool
     own_orders_meet: bool
+    order_lists: bool = False
 
 
 CAPABILITIES: Final[dict[str, Capabilities]] = {
@@ -34,6 +35,7 @@ CAPABILITIES: Final[dict[str, Capabilities]] = {
         iceberg=True,
         min_quantity=True,
         own_orders_meet=True,
+        order_lists=True,
     ),
     PAPER_VENUE: Capabilities(
         types=frozenset(OrderType),
@@ -43,6 +45,7 @@ CAPABILITIES: Final[dict[str, Capabilities]] = {
         iceberg=False,
         min_quantity=False,
         own_orders_meet=False,
+        order_lists=True,
     ),
 }
 

@@ -9,9 +9,11 @@ from polaris_synapse.domain.messages import LimitBreached
 from polaris_synapse.domain.orders import TRIGGERED, OrderState, OrderType, SelfTradePrevention, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
+from polaris_synapse.risk.core.approval_records import named_refusal
 from polaris_synapse.risk.core.capabilities import CAPABILITIES
 from polaris_synapse.risk.core.context import AGENT_PREFIX, OrderContext, Refusal, share_ppm, value_of_lots
 from polaris_synapse.risk.core.losses import loss_of, watch_losses
+from polaris_synapse.risk.core.mandates import outside_mandate
 from polaris_synapse.risk.core.positions import position_lots
 from polaris_synapse.risk.core.state import AMOUNT_UNITS_MAX, SECOND_NS, Account, MandateUse, Market
 from polaris_synapse.risk.core.valuation import refresh, value_of
@@ -231,6 +233,20 @@ def check_concentration(context: OrderContext) -> Refusal | None:
     assert account is not None
     if not limit or prospect.reducing or context.request.side is Side.SELL:
         return None
+    worth = _worst_worth_of_base(context, account, market)
+    if account.equity_units > 0 and share_ppm(worth, account.equity_units) <= limit:
+        return None
+    return Refusal(
+        Reason.CONCENTRATION_LIMIT,
+        f"{market.base} could reach {text.value(desk, worth)} of the {text.value(desk, account.equity_units)} that "
+        f"account {account.name} is worth, the limit is {text.percent(limit)}.",
+    )
+
+
+def _worst_worth_of_base(context: OrderContext, account: Account, market: Market) -> int:
+    """What the base asset could be worth if this order and every open one that buys it filled."""
+    desk, prospect = context.desk, context.prospect
+    assert prospect is not None
     refresh(desk, account)
     worth = value_of_lots(desk, market, prospect.extra_lots, context.mark_ticks or prospect.price_ticks)
     held = account.balances.get(market.base)
@@ -240,12 +256,25 @@ def check_concentration(context: OrderContext) -> Refusal | None:
         other = desk.state.markets[symbol]
         if other.base == market.base and position.open_buy_lots:
             worth += value_of(desk, market.base, position.open_buy_lots * other.lot_units) or 0
+    return worth
+
+
+def check_holding(context: OrderContext) -> Refusal | None:
+    """The share of equity that the account set as its most for this one asset."""
+    prospect, account, market, desk = context.prospect, context.account, context.market, context.desk
+    assert prospect is not None
+    assert market is not None
+    assert account is not None
+    limit = account.holding_limits_ppm.get(market.base, 0)
+    if not limit or prospect.reducing or context.request.side is Side.SELL:
+        return None
+    worth = _worst_worth_of_base(context, account, market)
     if account.equity_units > 0 and share_ppm(worth, account.equity_units) <= limit:
         return None
     return Refusal(
-        Reason.CONCENTRATION_LIMIT,
+        Reason.HOLDING_LIMIT,
         f"{market.base} could reach {text.value(desk, worth)} of the {text.value(desk, account.equity_units)} that "
-        f"account {account.name} is worth, the limit is {text.percent(limit)}.",
+        f"account {account.name} is worth; its own limit for {market.base} is {text.percent(limit)}.",
     )
 
 
@@ -290,14 +319,12 @@ def check_mandate(context: OrderContext) -> Refusal | None:
     if isinstance(use, Refusal):
         return use
     if use is not None:
-        refusal = _outside_mandate(context, use)
-        if refusal is not None:
+        refusal = outside_mandate(context, use)
+        if refusal is not None and not (context.approval_id and refusal.reason is Reason.MANDATE_REQUIRES_APPROVAL):
             return refusal
     if context.approval_id:
-        return Refusal(
-            Reason.MANDATE_REQUIRES_APPROVAL,
-            f"Approval {context.approval_id} cannot be honoured: approvals are not available yet.",
-        )
+        # A held order is placed by its approval itself; one that only names an approval has none.
+        return named_refusal(context.desk, context.approval_id, context.request)
     return None
 
 
@@ -327,37 +354,6 @@ def _mandate_use(context: OrderContext) -> MandateUse | Refusal | None:
     return covering[0]
 
 
-def _outside_mandate(context: OrderContext, use: MandateUse) -> Refusal | None:
-    """Size per order, value per day, approval. ``context`` has a prospect with a value: earlier checks saw to it."""
-    desk, mandate = context.desk, use.mandate
-    assert context.prospect is not None
-    worth = context.prospect.value_units or 0
-    if worth > mandate.order_value_units_max:
-        return Refusal(
-            Reason.MANDATE_ORDER_VALUE,
-            f"The order is worth {text.value(desk, worth)}, the mandate of agent {mandate.agent} allows "
-            f"{text.value(desk, mandate.order_value_units_max)} an order.",
-        )
-    before = context.replaces
-    replaced = before.mandate_units if before is not None and before.mandate_day == desk.state.day else 0
-    used = use.used_units if use.day == desk.state.day else 0
-    if used + worth - replaced > mandate.daily_value_units_max:
-        return Refusal(
-            Reason.MANDATE_DAILY_VALUE,
-            f"{text.value(desk, used)} of the {text.value(desk, mandate.daily_value_units_max)} a day of agent "
-            f"{mandate.agent} are used, the order is worth {text.value(desk, worth)}.",
-        )
-    if worth > mandate.approval_above_units:
-        detail = (
-            f"Approval {context.approval_id} cannot be honoured: approvals are not available yet."
-            if context.approval_id
-            else f"Agent {mandate.agent} needs a person's approval above "
-            f"{text.value(desk, mandate.approval_above_units)}, the order is worth {text.value(desk, worth)}."
-        )
-        return Refusal(Reason.MANDATE_REQUIRES_APPROVAL, detail)
-    return None
-
-
 def covering_mandate(context: OrderContext) -> MandateUse | None:
     """The mandate that an accepted order was taken under; None for a person's own order."""
     if not context.request.decision_id and not context.actor.startswith(AGENT_PREFIX):
@@ -378,6 +374,7 @@ LIMIT_CHECKS: Final[tuple[Callable[[OrderContext], Refusal | None], ...]] = (
     check_exposure,
     check_concentration,
     check_leverage,
+    check_holding,
     check_losses,
     check_mandate,
 )

@@ -110,13 +110,14 @@ class OrderContext:
     """What a check sees. ``account``, ``market`` and ``prospect`` are None where there is no such account or symbol.
 
     ``replaces`` is the open order whose values the request would change; ``flattens`` marks the desk's own order that
-    closes a position for the kill switch.
+    closes a position for the kill switch, ``approved`` an agent's that a person approves in this very step.
     """
 
     __slots__ = (
         "account",
         "actor",
         "approval_id",
+        "approved",
         "desk",
         "flattens",
         "has_token",
@@ -138,6 +139,7 @@ class OrderContext:
         approval_id: str = "",
         replaces: OrderRecord | None = None,
         flattens: bool = False,
+        approved: bool = False,
     ) -> None:
         state = desk.state
         self.desk = desk
@@ -146,6 +148,7 @@ class OrderContext:
         self.approval_id = approval_id
         self.replaces = replaces
         self.flattens = flattens
+        self.approved = approved
         self.time_ns = desk.time_ns
         self.account = state.accounts.get(request.account)
         self.market = state.markets.get(request.symbol)

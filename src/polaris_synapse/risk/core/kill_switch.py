@@ -19,7 +19,7 @@ from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.answers import answer
 from polaris_synapse.risk.core.checks import first_refusal
 from polaris_synapse.risk.core.context import OrderContext
-from polaris_synapse.risk.core.orders import accept, cancel_open
+from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX, accept, cancel_these, cancellable
 from polaris_synapse.risk.core.positions import position_lots
 from polaris_synapse.risk.core.reservations import worst_buy_ticks
 from polaris_synapse.risk.core.state import (
@@ -46,7 +46,11 @@ def level_of(desk: Desk, account: Account) -> KillLevel:
 
 
 def set_level(desk: Desk, command: SetKillLevel) -> None:
-    """Set the level of one account or of all, cancel what it cancels, and begin to flatten."""
+    """Set the level of one account or of all, cancel what it cancels, and begin to flatten.
+
+    The level is in force at once. Where more is open than one input may cancel, ``order_ids`` names all of it, and the
+    rest is cancelled by the ticks and by the CancelAll with which the shell hurries them on.
+    """
     state, everyone = desk.state, command.account == "*"
     if not everyone and command.account not in state.accounts:
         answer(desk, command, Reason.ACCOUNT_NOT_FOUND, f"There is no account {command.account}.")
@@ -62,8 +66,8 @@ def set_level(desk: Desk, command: SetKillLevel) -> None:
     state.kill_number += 1
     cancelled: tuple[int, ...] = ()
     if command.level >= KillLevel.CANCEL_ALL:
-        flattening = command.level is not KillLevel.FLATTEN
-        cancelled = cancel_open(desk, names, Reason.CANCELLED_BY_KILL_SWITCH, command.actor, flattening=flattening)
+        cancelled = cancellable(desk, names, flattening=command.level is not KillLevel.FLATTEN)
+        cancel_these(desk, cancelled[:CANCELS_AT_ONCE_MAX], Reason.CANCELLED_BY_KILL_SWITCH, command.actor)
     desk.out.append(
         KillLevelChanged(
             time_ns=desk.time_ns,
@@ -85,18 +89,15 @@ def set_level(desk: Desk, command: SetKillLevel) -> None:
 
 
 def keep_stopped(desk: Desk) -> None:
-    """Each tick: ask again for the cancels that were refused, and go on flattening."""
+    """Each tick: ask for the cancels that are left or were refused, so many at once, and go on flattening."""
+    places = CANCELS_AT_ONCE_MAX
     for name in desk.account_names():
         account = desk.state.accounts[name]
         level = level_of(desk, account)
         if level >= KillLevel.CANCEL_ALL:
-            cancel_open(
-                desk,
-                [name],
-                Reason.CANCELLED_BY_KILL_SWITCH,
-                "desk",
-                flattening=level is not KillLevel.FLATTEN,
-            )
+            found = cancellable(desk, [name], flattening=level is not KillLevel.FLATTEN)[:places]
+            cancel_these(desk, found, Reason.CANCELLED_BY_KILL_SWITCH, "desk")
+            places -= len(found)
             flatten(desk, account)
 
 

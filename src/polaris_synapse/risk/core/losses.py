@@ -11,6 +11,8 @@ from polaris_synapse.domain.messages import LimitBreached
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.breakers import trip
+from polaris_synapse.risk.core.fees import start_fee_day
+from polaris_synapse.risk.core.mandates import start_mandate_day
 from polaris_synapse.risk.core.state import DAY_NS, Account, Desk
 from polaris_synapse.risk.core.valuation import refresh
 
@@ -64,6 +66,8 @@ def start_day(desk: Desk) -> None:
         refresh(desk, account)
         account.day_start_equity_units = account.equity_units
         account.daily_loss_told = False
+        start_mandate_day(desk, account)
+        start_fee_day(desk, account)
 
 
 def move_baselines(account: Account, worth: int) -> None:

@@ -14,13 +14,18 @@ from polaris_synapse.bus.core import UnexpectedMessageError, decode_state, encod
 from polaris_synapse.domain.messages import (
     AccountStanding,
     ActivateBreaker,
+    Approval,
+    BookStatusChanged,
     BreakChanged,
     CancelAll,
     CancelOrder,
+    CancelOrderList,
+    DecideApproval,
     HostStarted,
     KillLevel,
     LimitBreached,
     ListInstrument,
+    Mandate,
     Mark,
     Message,
     MoveFunds,
@@ -29,19 +34,36 @@ from polaris_synapse.domain.messages import (
     ReplaceOrder,
     ResetBreaker,
     RiskLimits,
+    SetFeeTiers,
+    SetHoldingLimit,
     SetInstrumentStatus,
     SetKillLevel,
     SetLimits,
     SetMandate,
     SubmitOrder,
+    SubmitOrderList,
     Tick,
 )
+from polaris_synapse.domain.orders import OrderRequest
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.risk.core import administration, kill_switch, orders, reports, reservations, text
+from polaris_synapse.risk.core import (
+    administration,
+    approvals,
+    fees,
+    kill_switch,
+    order_lists,
+    orders,
+    reports,
+    reservations,
+    text,
+)
+from polaris_synapse.risk.core.approval_records import expire_due, number_of
 from polaris_synapse.risk.core.breakers import trip
 from polaris_synapse.risk.core.losses import start_day, watch_losses
+from polaris_synapse.risk.core.mandates import profit_of
 from polaris_synapse.risk.core.state import (
     CLOSED_ORDERS_MAX,
+    FLATTEN_PREFIX,
     PARTITIONS_MAX,
     Breaker,
     Desk,
@@ -63,6 +85,7 @@ def _tick(desk: Desk, message: Tick) -> None:
         if before is None or not _same_metrics(before, metrics):
             account.metrics = metrics
             desk.out.append(metrics)
+    expire_due(desk)
     kill_switch.keep_stopped(desk)
 
 
@@ -129,6 +152,12 @@ _HANDLERS: Final[dict[type[Message], Callable[[Desk, Any], None]]] = {
     ResetBreaker: administration.reset_breaker,
     SetKillLevel: kill_switch.set_level,
     ReenableAccount: administration.reenable_account,
+    SubmitOrderList: order_lists.submit,
+    CancelOrderList: order_lists.cancel_list,
+    BookStatusChanged: administration.take_book_status,
+    SetFeeTiers: fees.set_fee_tiers,
+    DecideApproval: approvals.decide,
+    SetHoldingLimit: administration.set_holding_limit,
 }
 
 
@@ -188,6 +217,49 @@ class RiskCore:
         known = self._desk.state.accounts.get(account)
         return known.limits if known is not None else None
 
+    def valuation_asset(self) -> tuple[str, int | None]:
+        """The asset that limits are counted in, and its decimals once an instrument has named it."""
+        code = self._desk.state.valuation_asset
+        return code, self._desk.state.decimals.get(code)
+
+    def mandates(self) -> list[Mandate]:
+        """Every mandate, by account and agent; those taken back too."""
+        accounts = self._desk.state.accounts
+        return [
+            accounts[name].mandates[agent].mandate
+            for name in sorted(accounts)
+            for agent in sorted(accounts[name].mandates)
+        ]
+
+    def mandate_use(self, account: str, agent: str) -> tuple[int, int]:
+        """What is used of a mandate's day, and what the agent's trades gained (or lost) today, in minor units."""
+        desk = self._desk
+        known = desk.state.accounts.get(account)
+        use = known.mandates.get(agent) if known is not None else None
+        if use is None:
+            return 0, 0
+        used = use.used_units if use.day == desk.state.day else 0
+        return used, profit_of(desk, use) - use.day_start_profit_units
+
+    def approvals(self) -> list[Approval]:
+        """Every request for approval that is remembered, oldest first."""
+        found = self._desk.state.approvals
+        return [found[approval_id] for approval_id in sorted(found, key=number_of)]
+
+    def approval(self, approval_id: str) -> Approval | None:
+        """One request for approval."""
+        return self._desk.state.approvals.get(approval_id)
+
+    def holding_limits(self, account: str) -> dict[str, int]:
+        """The largest shares of equity an account set for itself, by asset in ppm."""
+        known = self._desk.state.accounts.get(account)
+        return dict(known.holding_limits_ppm) if known is not None else {}
+
+    def fee_standing(self, account: str) -> fees.FeeStanding | None:
+        """What an account pays and why; None where there is no such account."""
+        known = self._desk.state.accounts.get(account)
+        return fees.standing_of(self._desk, known) if known is not None else None
+
     def breakers(self) -> dict[str, Breaker]:
         """The tripped scopes."""
         return dict(self._desk.state.breakers)
@@ -197,6 +269,21 @@ class RiskCore:
         state = self._desk.state
         levels = {name: state.accounts[name].kill_level for name in self._desk.account_names()}
         return {"*": state.kill_level, **{name: level for name, level in levels.items() if level}}
+
+    def keeps_back(self, request: OrderRequest) -> bool:
+        """Whether the kill switch keeps an approved order from leaving for its venue. Its own orders may leave."""
+        account = self._desk.state.accounts.get(request.account)
+        level = self._desk.state.kill_level if account is None else kill_switch.level_of(self._desk, account)
+        return level >= KillLevel.CANCEL_ALL and not (
+            level is KillLevel.FLATTEN and request.client_order_id.startswith(FLATTEN_PREFIX)
+        )
+
+    def keeps_stopped(self, scope: str) -> bool:
+        """Whether the kill switch of an account, or of all for ``"*"``, cancels what is open."""
+        state = self._desk.state
+        account = state.accounts.get(scope)
+        level = state.kill_level if account is None else kill_switch.level_of(self._desk, account)
+        return level >= KillLevel.CANCEL_ALL
 
     def stopped_accounts(self) -> tuple[str, ...]:
         """Accounts that the repeated-order throttle stopped."""
@@ -214,7 +301,7 @@ class RiskCore:
         Reservations equal what open orders need; every asset's ledger sums to zero; every client's ledger equals their
         balance. Costs a walk over all accounts and open orders.
         """
-        found = reservations.problems(self._desk)
+        found = reservations.problems(self._desk) + order_lists.problems(self._desk)
         state = self._desk.state
         for asset, totals in sorted(state.ledger.items()):
             if sum(totals.values()):

@@ -17,7 +17,6 @@ from polaris_synapse.domain.messages import (
     ExecuteCancel,
     ExecuteOrder,
     ExecuteReplace,
-    Message,
     OrderUpdated,
     PlaceOrder,
     RemoveOrder,
@@ -39,12 +38,18 @@ from polaris_synapse.domain.orders import (
 )
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core.answers import answer
+from polaris_synapse.risk.core.approval_records import answer_held, hold
 from polaris_synapse.risk.core.check_limits import covering_mandate
 from polaris_synapse.risk.core.checks import first_refusal
 from polaris_synapse.risk.core.context import OrderContext, Refusal
 from polaris_synapse.risk.core.ledger import say_balance
+from polaris_synapse.risk.core.list_legs import end_waiting
 from polaris_synapse.risk.core.reservations import settle
 from polaris_synapse.risk.core.state import Account, Desk, MandateUse, OrderRecord, Replacement
+
+#: Cancels of one input. A stop of ten thousand orders would hold up everything else, its own answer too, and one of
+#: a hundred thousand is more than one input may cause: the rest follows on the next inputs.
+CANCELS_AT_ONCE_MAX: Final = 100
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -64,12 +69,19 @@ def submit(desk: Desk, command: SubmitOrder) -> None:
     account = desk.state.accounts.get(request.account)
     if account is not None and _answer_repetition(desk, account, command):
         return
+    if desk.state.held and answer_held(desk, command):
+        return
     context = OrderContext(desk, request, actor=command.actor, approval_id=command.approval_id)
     refusal = first_refusal(context)
     if refusal is None:
         record = accept(desk, context)
         answer(desk, command, order=record.order)
         return
+    if refusal.reason is Reason.MANDATE_REQUIRES_APPROVAL and not command.approval_id:
+        use = covering_mandate(context)
+        if use is not None:
+            hold(desk, context, use, command, refusal.detail)
+            return
     order = Order(
         order_id=0,
         request=request,
@@ -191,40 +203,42 @@ def cancel_all(desk: Desk, command: CancelAll) -> None:
         answer(desk, command, Reason.SYMBOL_NOT_FOUND, f"There is no instrument {command.symbol}.")
         return
     names = [command.account] if command.account else desk.account_names()
-    order_ids = cancel_open(
-        desk, names, command.reason, command.actor, symbol=command.symbol, side=command.side, flattening=True
-    )
-    answer(desk, command, order_ids=order_ids)
+    # What hurries a kill switch on leaves its own orders alone, which close positions.
+    own_too = command.reason is not Reason.CANCELLED_BY_KILL_SWITCH
+    found = cancellable(desk, names, symbol=command.symbol, side=command.side, flattening=own_too)
+    now = found[:CANCELS_AT_ONCE_MAX]
+    cancel_these(desk, now, command.reason, command.actor)
+    left = len(found) - len(now)
+    answer(desk, command, detail=f"{left} more orders are open; ask again for them." if left else "", order_ids=now)
 
 
-def cancel_open(
-    desk: Desk,
-    names: Iterable[str],
-    reason: Reason,
-    actor: str,
-    *,
-    symbol: str = "",
-    side: Side | None = None,
-    flattening: bool,
+def cancellable(
+    desk: Desk, names: Iterable[str], *, symbol: str = "", side: Side | None = None, flattening: bool
 ) -> tuple[int, ...]:
-    """Ask for the cancellation of open orders and answer their ids. ``flattening``: the kill switch's own ones too.
+    """The open orders whose cancellation is not asked for yet, those at venues first.
 
-    Orders whose cancellation is asked for already are left alone.
+    ``flattening``: the kill switch's own ones too.
     """
-    asked: list[int] = []
+    found: list[tuple[bool, int]] = []
     for name in names:
-        for order_id in sorted(desk.state.accounts[name].open_orders):
+        for order_id in desk.state.accounts[name].open_orders:
             record = desk.orders[order_id]
-            request = record.order.request
+            order = record.order
+            request = order.request
             if (symbol and request.symbol != symbol) or (side is not None and request.side is not side):
                 continue
-            if record.order.state is OrderState.PENDING_CANCEL or (record.flattens and not flattening):
+            if order.state is OrderState.PENDING_CANCEL or (record.flattens and not flattening):
                 continue
-            if record.order.state is OrderState.UNKNOWN and record.cancel_reason is not Reason.NONE:
+            if order.state is OrderState.UNKNOWN and record.cancel_reason is not Reason.NONE:
                 continue
-            request_cancel(desk, record, reason, actor)
-            asked.append(order_id)
-    return tuple(asked)
+            found.append((order.venue == INTERNAL_VENUE, order_id))
+    return tuple(order_id for _, order_id in sorted(found))
+
+
+def cancel_these(desk: Desk, order_ids: Iterable[int], reason: Reason, actor: str) -> None:
+    """Ask for the cancellation of open orders."""
+    for order_id in order_ids:
+        request_cancel(desk, desk.orders[order_id], reason, actor)
 
 
 def request_cancel(desk: Desk, record: OrderRecord, reason: Reason, actor: str) -> None:
@@ -234,12 +248,12 @@ def request_cancel(desk: Desk, record: OrderRecord, reason: Reason, actor: str) 
     record.cancel_reason = reason
     record.order = structs.replace(order, state=state, updated_time_ns=desk.time_ns, version=order.version + 1)
     symbol = order.request.symbol
-    message: Message
-    if order.venue == INTERNAL_VENUE:
-        message = RemoveOrder(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id)
+    if record.leg is not None and record.leg.waits:
+        end_waiting(desk, record, OrderEvent.CANCEL)
+    elif order.venue == INTERNAL_VENUE:
+        desk.out.append(RemoveOrder(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id))
     else:
-        message = ExecuteCancel(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id)
-    desk.out.append(message)
+        desk.out.append(ExecuteCancel(time_ns=desk.time_ns, symbol=symbol, order_id=order.order_id))
     desk.out.append(
         OrderUpdated(time_ns=desk.time_ns, order=record.order, event=OrderEvent.REQUEST_CANCEL, actor=actor)
     )
@@ -307,6 +321,8 @@ def _replace_problem(order: Order, command: ReplaceOrder) -> Refusal | None:
         problem = "No number of a replacement may be negative"
     elif order.request.quote_amount_units:
         problem = "An order by quote amount cannot be changed"
+    elif order.request.client_list_id:
+        problem = f"The order belongs to list {order.request.client_list_id}; cancel the list and place another"
     elif command.price_ticks and kind not in LIMIT_PRICED:
         problem = f"A {kind} order has no price to change"
     elif command.stop_price_ticks and kind not in STOP_PRICED:

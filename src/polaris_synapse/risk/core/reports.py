@@ -31,8 +31,12 @@ from polaris_synapse.domain.orders import (
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.breakers import trip
+from polaris_synapse.risk.core.fees import charge
 from polaris_synapse.risk.core.kill_switch import flatten
 from polaris_synapse.risk.core.ledger import fill_postings, post, say_balance
+from polaris_synapse.risk.core.list_legs import share
+from polaris_synapse.risk.core.list_progress import proceed
+from polaris_synapse.risk.core.mandates import take_agent_fill
 from polaris_synapse.risk.core.orders import archive_entry
 from polaris_synapse.risk.core.positions import position_of, say_position, take_fill
 from polaris_synapse.risk.core.reservations import settle
@@ -80,6 +84,8 @@ def take_report(desk: Desk, report: OrderReport) -> None:
         _close(desk, account, record)
     if settle(account, market, record):
         touched.add(record.need_asset)
+    if record.leg is not None and share(desk, account, market, record):
+        touched.add(record.need_asset)
     for asset in sorted(touched):
         say_balance(desk, account, asset)
     if fill is not None:
@@ -87,6 +93,8 @@ def take_report(desk: Desk, report: OrderReport) -> None:
         if order.filled_lots > order.quantity_lots and not order.request.quote_amount_units:
             _say_overfill(desk, market, order)
     desk.out.append(OrderUpdated(time_ns=desk.time_ns, order=order, event=report.event))
+    if record.leg is not None:
+        proceed(desk, account, market, record)
     if order.state in TERMINAL_STATES:
         flatten(desk, account)
 
@@ -118,12 +126,13 @@ def _take_values(record: OrderRecord, report: OrderReport) -> None:
     is_sized = report.quantity_lots and not order.request.quote_amount_units
     if is_sized and (event is OrderEvent.REPLACE or order.filled_lots <= report.quantity_lots < total):
         total = report.quantity_lots
-    record.order = structs.replace(
-        order,
-        quantity_lots=total,
-        price_ticks=report.price_ticks or order.price_ticks,
-        stop_price_ticks=report.stop_price_ticks or order.stop_price_ticks,
-    )
+    price_ticks = report.price_ticks or order.price_ticks
+    stop_price_ticks = report.stop_price_ticks or order.stop_price_ticks
+    # An acknowledgement usually says what is known.
+    if (total, price_ticks, stop_price_ticks) != (order.quantity_lots, order.price_ticks, order.stop_price_ticks):
+        record.order = structs.replace(
+            order, quantity_lots=total, price_ticks=price_ticks, stop_price_ticks=stop_price_ticks
+        )
 
 
 def _post_fill(desk: Desk, account: Account, market: Market, record: OrderRecord, fill: Fill) -> set[str]:
@@ -131,11 +140,17 @@ def _post_fill(desk: Desk, account: Account, market: Market, record: OrderRecord
     order = record.order
     request = order.request
     notional = fill.price_ticks * fill.quantity_lots * market.multiplier
+    fill = charge(desk, account, market, order.venue, request.side, fill, notional)
     execution_id = f"{order.order_id}-{fill.trade_id}"
+    postings = fill_postings(account, market, order.venue, request.side, fill)
+    if record.agent:
+        for posting in postings:
+            if posting.ledger_account == f"client:{account.name}":
+                take_agent_fill(account, record.agent, posting.asset, posting.units)
     post(
         desk,
         account,
-        fill_postings(account, market, order.venue, request.side, fill),
+        postings,
         cause="fill",
         reference=execution_id,
         symbol=market.symbol,

@@ -86,7 +86,12 @@ def current_need(record: OrderRecord, market: Market) -> tuple[int, int]:
     order = record.order
     if order.state in TERMINAL_STATES:
         return 0, 0
-    units, lots = need(record, market, order.quantity_lots, order.price_ticks, order.stop_price_ticks)
+    quantity = order.quantity_lots
+    if record.leg is not None:
+        if record.leg.waits or record.leg.covered:
+            return 0, 0
+        quantity -= record.leg.sibling_lots
+    units, lots = need(record, market, quantity, order.price_ticks, order.stop_price_ticks)
     pending = record.pending
     if pending is not None:
         new_units, new_lots = need(record, market, pending.quantity_lots, pending.price_ticks, pending.stop_price_ticks)

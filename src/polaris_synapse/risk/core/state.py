@@ -13,11 +13,14 @@ from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     AccountMetrics,
     AccountStanding,
+    Approval,
+    FeeTier,
     KillLevel,
     Mandate,
     Message,
     RiskLimits,
 )
+from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.domain.reasons import Reason
 
@@ -77,11 +80,17 @@ class Position(Struct):
 
 
 class MandateUse(Struct):
-    """A mandate, and the value of the orders it let through on ``day`` (less what of them did not fill)."""
+    """A mandate, and the value of the orders it let through on ``day`` (less what of them did not fill).
+
+    ``moved_units`` is what all fills of the agent's orders gave (positive) and took, by asset; valued at marks it is
+    their profit, which ``day_start_profit_units`` was when the day began.
+    """
 
     mandate: Mandate
     day: int = 0
     used_units: int = 0
+    moved_units: dict[str, int] = {}
+    day_start_profit_units: int = 0
 
 
 class Account(Struct, kw_only=True):
@@ -100,7 +109,11 @@ class Account(Struct, kw_only=True):
     balances: dict[str, Balance] = {}
     positions: dict[str, Position] = {}
     mandates: dict[str, MandateUse] = {}
+    #: The largest share of equity by asset that orders may take the account to, in ppm.
+    holding_limits_ppm: dict[str, int] = {}
     open_orders: set[int] = set()
+    #: Lists that are remembered, by client list id.
+    client_list_ids: dict[str, int] = {}
     client_order_ids: dict[str, int] = {}
     archived_ids: dict[str, bytes] = {}
     fund_references: dict[str, tuple[str, int]] = {}
@@ -125,6 +138,12 @@ class Account(Struct, kw_only=True):
     drawdown_told: bool = False
     overdrawn_told: bool = False
     metrics: AccountMetrics | None = None
+    #: See fees: volumes of whole days before ``volume_day``, oldest first; maker and taker rate, empty without tiers.
+    own_fee_tiers: tuple[FeeTier, ...] = ()
+    fee_rates_ppm: tuple[int, ...] = ()
+    volume_day: int = 0
+    volume_today_units: int = 0
+    volumes_units: list[int] = []
 
 
 class Market(Struct, kw_only=True):
@@ -160,6 +179,18 @@ class Replacement(Struct, frozen=True):
     stop_price_ticks: int
 
 
+class ListLeg(Struct):
+    """An order's place in a list. ``waits``: for its working order; ``covered``: another order of it holds for both.
+
+    ``sibling_lots``: what the other order of its OCO has filled, which this one cannot fill any more.
+    """
+
+    list_id: int
+    waits: bool = False
+    covered: bool = False
+    sibling_lots: int = 0
+
+
 class OrderRecord(Struct, kw_only=True):
     """An order with what it holds: ``need_units`` of ``need_asset`` reserved, ``exposed_lots`` counted as open.
 
@@ -179,6 +210,7 @@ class OrderRecord(Struct, kw_only=True):
     agent: str = ""
     mandate_units: int = 0
     mandate_day: int = 0
+    leg: ListLeg | None = None
 
 
 class Breaker(Struct, frozen=True):
@@ -211,6 +243,15 @@ class RiskState(Struct, kw_only=True):
     ledger: dict[str, dict[str, int]] = {}
     orders: list[OrderRecord] = []
     closed: list[int] = []
+    list_number: int = 0
+    #: Order lists by id as text, and those that have ended, oldest first.
+    lists: dict[str, OrderList] = {}
+    closed_lists: list[int] = []
+    default_fee_tiers: tuple[FeeTier, ...] = ()
+    approval_number: int = 0
+    #: Requests for approval by id, and which of them wait: by account, a line feed and the client order id.
+    approvals: dict[str, Approval] = {}
+    held: dict[str, str] = {}
 
 
 def _pricing_rank(market: Market) -> tuple[bool, bool, str]:

@@ -15,13 +15,29 @@ import msgspec
 from polaris_synapse.desk.loading import load_settings
 
 #: How many rounds each run has where nothing else is said.
-_ROUNDS: Final = {"kills": 200, "sends": 1_000, "damage": 1, "hostile": 100_000, "recovery": 1_000_000}
+_ROUNDS: Final = {
+    "kills": 200,
+    "sends": 1_000,
+    "damage": 1,
+    "hostile": 100_000,
+    "recovery": 1_000_000,
+    "kill-switch": 40,
+    "slow-readers": 5,
+    "runaway": 10,
+    "openapi": 50,
+    "cluster": 12,
+}
 _MEANING: Final = {
     "kills": "SIGKILL a desk under load, so many times",
     "sends": "crash between the journal and a venue, so many times",
     "damage": "flip every bit and cut at every byte of a journal; with --rounds N every N-th",
     "hostile": "so many hostile requests",
     "recovery": "start after so many orders",
+    "kill-switch": "pull the kill switch at full load, so many times",
+    "cluster": "so many faults of a desk of seven services on three Kafka brokers",
+    "slow-readers": "WebSocket clients that read nothing, so many times, beside orders that must not notice",
+    "runaway": "send the same order as fast as can be until the account is stopped, so many times",
+    "openapi": "so many right and wrong requests of every operation that the services document",
 }
 #: More memory than this, over what a desk had before, is a leak.
 _GROWTH_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -37,7 +53,7 @@ def _kills(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
 def _sends(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
     from polaris_synapse.testing.faults.sends import run_sends
 
-    report = run_sends(load_settings("development"), rounds=rounds, seed=seed)
+    report = run_sends(load_settings("development"), rounds=rounds, seed=seed, progress=_progress)
     return report, not report.violations and not report.sent_twice
 
 
@@ -63,19 +79,79 @@ def _recovery(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
     return report, report.same_state
 
 
+def _kill_switch(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.kill_switch import run_kill_switch
+
+    report = run_kill_switch(directory, presses=rounds, progress=_progress)
+    return report, not report.violations
+
+
+def _slow_readers(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.slow_readers import run_slow_readers
+
+    report = run_slow_readers(directory, rounds=rounds, progress=_progress)
+    return report, not report.violations
+
+
+def _runaway(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.runaway import run_runaway
+
+    report = run_runaway(directory, rounds=rounds, progress=_progress)
+    return report, not report.violations
+
+
+def _openapi(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.openapi import run_openapi
+
+    report = run_openapi(directory, examples=rounds, seed=seed, progress=_progress)
+    return report, report.alive and not report.violations
+
+
+def _cluster(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
+    from polaris_synapse.testing.faults.cluster import all_faults, run_cluster
+    from polaris_synapse.testing.servers.kafka import NativeKafka
+
+    kafka = NativeKafka.create(3)
+    try:
+        faults = all_faults(brokers=3)
+        chosen = [faults[number % len(faults)] for number in range(rounds)]
+        report = run_cluster(directory, kafka, chosen, seed=seed, progress=_progress)
+    finally:
+        kafka.stop()
+    return report, not report.violations
+
+
 _RUNS: Final[dict[str, Callable[[Path, int, int], tuple[Any, bool]]]] = {
     "kills": _kills,
     "sends": _sends,
     "damage": _damage,
     "hostile": _hostile,
     "recovery": _recovery,
+    "kill-switch": _kill_switch,
+    "slow-readers": _slow_readers,
+    "runaway": _runaway,
+    "openapi": _openapi,
+    "cluster": _cluster,
 }
 
 
-def _progress(text: str, share: float) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{share:4.0%}  {text}" + ("\r\033[K" if share >= 1 else ""))
+class _Progress:
+    """One line that is written over on a terminal; a line for each tenth in a file."""
+
+    def __init__(self) -> None:
+        self._said = -1
+
+    def __call__(self, text: str, share: float) -> None:
+        """Show it."""
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{share:4.0%}  {text}" + ("\r\033[K" if share >= 1 else ""))
+        elif int(share * 10) > self._said:
+            self._said = int(share * 10)
+            sys.stderr.write(f"{share:4.0%}  {text}\n")
         sys.stderr.flush()
+
+
+_progress: Final = _Progress()
 
 
 def main() -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ from polaris_synapse.desk.journal_replay import Replay
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.domain.messages import KillLevel, KillLevelChanged, OrderUpdated
 from polaris_synapse.domain.orders import OrderState
+from polaris_synapse.execution.paper.store import PaperStore
 from polaris_synapse.monitoring.figures import Figure
 from polaris_synapse.testing.desk_process import DeskProcess
 from polaris_synapse.testing.faults.kills import percentile
@@ -34,6 +37,10 @@ _IN_FLIGHT: Final = 16
 _PAPER_EVERY: Final = 16
 _LOAD_SECONDS: Final = 0.5
 _CANCELLED_SECONDS_MAX: Final = 10.0
+
+
+#: What is going on, and the share of it that is done.
+Progress = Callable[[str, float], None]
 
 
 class KillSwitchReport(Struct, frozen=True, kw_only=True):
@@ -66,19 +73,22 @@ class _Press:
         self._connections: list[WebSocketLoad] = []
         self._loading = True
         self.answers: Counter[str] = Counter()
+        self.in_force_ms = array("d")
         self.stop_ms = array("d")
         self.empty_ms = array("d")
         self.slow: list[str] = []
         self.orders_a_second = 0.0
+        self._last_accepted = 0.0
 
-    async def run(self, presses: int) -> None:
-        """Load, pull, wait until nothing is open, let go; ``presses`` times."""
-        officer = self._http("risk", _log_in(self._desk, "officer", "RISK_OFFICER", ()))
+    async def run(self, presses: int, progress: Progress) -> None:
+        """Load, pull, wait until nothing is open, let go; ``presses`` times. The last one is not let go."""
+        officer = self._http("risk", log_in(self._desk, "officer", "RISK_OFFICER", ()))
         await officer.connect()
         for account in ACCOUNTS:
-            headers = {"Authorization": f"Bearer {_log_in(self._desk, account, 'TRADER', (account,))}"}
+            headers = {"Authorization": f"Bearer {log_in(self._desk, account, 'TRADER', (account,))}"}
             await self._connect(account, headers)
-        for _ in range(presses):
+        for number in range(presses):
+            progress("kill switch", number / presses)
             began, before = time.perf_counter(), self.answers["accepted"]
             await asyncio.sleep(_LOAD_SECONDS)
             rate = (self.answers["accepted"] - before) / (time.perf_counter() - began)
@@ -87,7 +97,10 @@ class _Press:
             await self._level(officer, KillLevel.CANCEL_ALL)
             self.stop_ms.append((time.perf_counter() - pulled) * 1_000)
             await self._until_empty(pulled)
-            await self._level(officer, KillLevel.OFF)
+            self.in_force_ms.append(max(self._last_accepted - pulled, 0.0) * 1_000)
+            if number < presses - 1:
+                await self._level(officer, KillLevel.OFF)
+        progress("kill switch", 1.0)
         self._loading = False
         officer.close()
         for connection in self._connections:
@@ -105,7 +118,10 @@ class _Press:
             answer = self._decoder.decode(payload)
             if answer.id < 0:
                 return
-            self.answers["accepted" if bytes(answer.result) else "refused"] += 1
+            accepted = bool(bytes(answer.result))
+            self.answers["accepted" if accepted else "refused"] += 1
+            if accepted:
+                self._last_accepted = time.perf_counter()
             if self._loading:
                 self._send(number, account)
 
@@ -143,25 +159,33 @@ class _Press:
         self.slow.append(f"orders were open {_CANCELLED_SECONDS_MAX} s after the kill switch")
 
 
-def run_kill_switch(directory: Path, *, presses: int) -> KillSwitchReport:
+def run_kill_switch(directory: Path, *, presses: int, progress: Progress = lambda *_: None) -> KillSwitchReport:
     """Measure, in a folder of its own inside ``directory``."""
     machine = this_machine()
+    load_before = os.getloadavg()[0]
     place = Path(tempfile.mkdtemp(prefix="kill-switch-", dir=directory))
     try:
         config = str(write_fault_settings(place / "desk.yml", journal={}))
         with DeskProcess(place / "desk", config=config) as desk:
             press = _Press(desk)
-            uvloop.run(press.run(presses))
+            uvloop.run(press.run(presses, progress))
+            load_after = os.getloadavg()[0]
             desk.stop()
-        violations = [*press.slow, *_accepted_after(place / "desk" / "journal", config)]
+        left = _open_at_the_venue(place / "desk" / "paper.sqlite3")
+        violations = [*press.slow, *left, *_accepted_after(place / "desk" / "journal", config)]
     finally:
         shutil.rmtree(place)
-    stop, empty = sorted(press.stop_ms), sorted(press.empty_ms)
-    figures = [Figure("orders accepted a second at the peak", round(press.orders_a_second), "orders/s")]
-    for name, values in (
-        ("kill switch, until its durable answer", stop),
-        ("until nothing is open at the venue", empty),
+    figures = [
+        Figure("orders accepted a second at the peak", round(press.orders_a_second), "orders/s"),
+        Figure("load average before", round(load_before, 2), ""),
+        Figure("load average after", round(load_after, 2), ""),
+    ]
+    for name, taken in (
+        ("kill switch, until the last client heard of its last accepted order", press.in_force_ms),
+        ("kill switch, until its durable answer", press.stop_ms),
+        ("kill switch, until nothing is open at the venue", press.empty_ms),
     ):
+        values = sorted(taken)
         for percent in (50, 99, 100):
             label = "max" if percent == 100 else f"p{percent}"
             figures.append(Figure(f"{name}, {label}", round(percentile(values, percent), 2), "ms"))
@@ -172,6 +196,15 @@ def run_kill_switch(directory: Path, *, presses: int) -> KillSwitchReport:
         refusals={"refused": press.answers["refused"]},
         violations=violations,
     )
+
+
+def _open_at_the_venue(path: Path) -> list[str]:
+    """Orders that the venue itself still has open after the last press."""
+    store = PaperStore(path)
+    try:
+        return [f"order {order.order_id} is open at the venue" for order in store.open_orders()][:20]
+    finally:
+        store.close()
 
 
 def _accepted_after(journal_directory: Path, config: str) -> list[str]:
@@ -196,7 +229,8 @@ def _accepted_after(journal_directory: Path, config: str) -> list[str]:
     return violations[:20]
 
 
-def _log_in(desk: DeskProcess, name: str, role: str, accounts: tuple[str, ...]) -> str:
+def log_in(desk: DeskProcess, name: str, role: str, accounts: tuple[str, ...]) -> str:
+    """Make a user and log in; the token."""
     user = {"username": name, "password": PASSWORD, "role": role, "accounts": list(accounts)}
     desk.json("gateway", "POST", "/users", user)
     answer = desk.request(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -172,7 +173,9 @@ class _World:
                 self.send_one()
 
 
-def run_sends(settings: DeskSettings, *, rounds: int, seed: int) -> SendReport:
+def run_sends(
+    settings: DeskSettings, *, rounds: int, seed: int, progress: Callable[[str, float], None] = lambda *_: None
+) -> SendReport:
     """Crash ``rounds`` times."""
     began = time.monotonic()
     world = _World(settings, seed)
@@ -181,6 +184,7 @@ def run_sends(settings: DeskSettings, *, rounds: int, seed: int) -> SendReport:
     outcomes: Counter[str] = Counter()
     resolve_seconds: list[int] = []
     for number in range(rounds):
+        progress(f"{number} crashes, {len(world.violations)} violations", number / rounds)
         if number % _SNAPSHOT_ROUNDS == 0:
             world.snapshot()
         world.tick(1)
@@ -194,6 +198,7 @@ def run_sends(settings: DeskSettings, *, rounds: int, seed: int) -> SendReport:
         _clear_away(world, order_id)
         for problem in world.cores.risk.check():
             world.violations.append(f"after crash {number}: {problem}")
+    progress("done", 1.0)
     twice = sum(count > 1 for count in world.venue.submits.values())
     return SendReport(
         seed=seed,

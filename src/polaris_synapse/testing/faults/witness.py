@@ -88,8 +88,15 @@ class Witness:
                 known = {f"ps0-{order_id}" for order_id in self.orders}
                 for stranger in (found for found in store.open_orders() if found.client_id not in known):
                     self.say(f"the venue has an order {stranger.client_id} that the desk does not know")
+                self._compare_balances(store.balances())
         finally:
             store.close()
+
+    def _compare_balances(self, held: dict[str, int]) -> None:
+        for asset, totals in self._cores.risk._desk.state.ledger.items():
+            booked = -totals.get(f"venue:{PAPER_VENUE}", 0) - totals.get(f"fees:{PAPER_VENUE}", 0)
+            if booked != held.get(asset, 0):
+                self.say(f"the venue holds {held.get(asset, 0)} {asset}, the desk's ledger says {booked}")
 
     def _compare_state(self, store: PaperStore, client_id: str, order: Order) -> None:
         there = store.order(client_id)

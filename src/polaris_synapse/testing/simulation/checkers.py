@@ -83,10 +83,14 @@ def hold(condition: bool, checker: str, detail: object) -> None:
 
 
 class Books:
-    """Everything that the facts say, checked as they come. ``low_price`` gives a symbol's lowest price of late."""
+    """Everything that the facts say, checked as they come. ``low_price`` gives a symbol's lowest price of late.
 
-    def __init__(self, low_price: Callable[[str], int]) -> None:
+    ``moved`` says by how much the venue moved an asset's balance by itself.
+    """
+
+    def __init__(self, low_price: Callable[[str], int], moved: Callable[[str], int]) -> None:
         self._low_price = low_price
+        self._moved_by_venue = moved
         self.recorded_offset = 0
         self.fact_offset = 0
         self._last_place = (0, "", -1)
@@ -181,11 +185,14 @@ class Books:
         market = MARKETS[request.symbol]
         mine = [one for one in self.orders.values() if one.request.account == request.account and _is_open(one)]
         flattens = request.client_order_id.startswith("flatten-")
+        stops = [found.break_id for found in self.open_breaks() if request.symbol in (found.symbol, *found.symbols)]
+        hold(not stops, "break_stops", f"order {order.order_id} on {request.symbol} was taken while {stops} are open")
+        mine = one_of_each_list(mine)
         self._covered(order, mine)
         if limits is None or flattens:
             return
         name = f"order {order.order_id} of {request.account}"
-        if limits.open_orders_max:
+        if limits.open_orders_max and not request.client_list_id:
             hold(len(mine) <= limits.open_orders_max, "limits_kept", f"{name} is open order number {len(mine)}")
         if limits.order_quantity_lots_max:
             hold(order.quantity_lots <= limits.order_quantity_lots_max, "limits_kept", f"{name} is too large")
@@ -261,7 +268,12 @@ class Books:
 
     def _break(self, fact: BreakChanged) -> None:
         self.breaks[fact.break_id] = fact
-        hold(not fact.is_open, "nothing_unexplained", f"break {fact.break_id}: {fact.detail}")
+        explained = not fact.is_open or (fact.symbols and self._moved_by_venue(fact.symbol))
+        hold(bool(explained), "nothing_unexplained", f"break {fact.break_id}: {fact.detail}")
+
+    def open_breaks(self) -> list[BreakChanged]:
+        """The breaks that are open."""
+        return [found for found in self.breaks.values() if found.is_open]
 
     def _breach(self, fact: LimitBreached) -> None:
         wrong = fact.reason in (Reason.INTERNAL_ERROR, Reason.ORDER_NOT_FOUND, Reason.VENUE_OVERFILL)
@@ -279,6 +291,21 @@ class Books:
 
 def _is_open(order: Order) -> bool:
     return order.state in OPEN_STATES
+
+
+def waits_in_list(order: Order) -> bool:
+    """Whether an order is not placed yet: it waits for the working order of its list."""
+    return order.state is OrderState.APPROVED and bool(order.request.client_list_id) and bool(order.detail)
+
+
+def one_of_each_list(orders: list[Order]) -> list[Order]:
+    """The orders that count: of a list one of those that end each other, and none that waits."""
+    counted: dict[str, Order] = {}
+    for order in orders:
+        request = order.request
+        if not waits_in_list(order):
+            counted[f"{request.client_list_id}{request.side}" if request.client_list_id else str(order.order_id)] = order
+    return list(counted.values())
 
 
 def open_venue_orders(books: Books) -> dict[int, Order]:

@@ -16,6 +16,7 @@ from polaris_synapse.domain.messages import (
     AnalyseNow,
     CancelAll,
     CancelOrder,
+    CancelOrderList,
     Command,
     KillLevel,
     KycState,
@@ -36,8 +37,10 @@ from polaris_synapse.domain.messages import (
     SetMandate,
     SetSanctionsHold,
     SubmitOrder,
+    SubmitOrderList,
 )
 from polaris_synapse.domain.money import Asset
+from polaris_synapse.domain.order_lists import ListKind, OrderListRequest
 from polaris_synapse.domain.orders import (
     LIMIT_PRICED,
     STOP_PRICED,
@@ -157,6 +160,7 @@ class Clients:
         self._count = 0
         self.sent: list[SubmitOrder] = []
         self._funds: list[MoveFunds] = []
+        self._lists: list[SubmitOrderList] = []
 
     def next_command(self, time_ns: int, prices: dict[str, int]) -> Command:
         """The next thing that somebody asks for, without a request id."""
@@ -188,7 +192,50 @@ class Clients:
                 account=rng.choice((*ACCOUNTS, "")),
                 symbol=rng.choice(("", "BTCUSDT", "BTCUSDT.INT")),
             )
+        if kind < 0.98:
+            return self._list(time_ns, prices)
         return self._movement(time_ns)
+
+    def _list(self, time_ns: int, prices: dict[str, int]) -> Command:
+        """Orders that depend on each other, on the desk's own book; or a list again, or its end."""
+        rng = self._rng
+        if self._lists and rng.random() < 0.4:
+            before = rng.choice(self._lists[-4:])
+            if rng.random() < 0.3:
+                return replace(before, time_ns=time_ns, request_id="")
+            request = before.order_list
+            return CancelOrderList(
+                time_ns=time_ns, actor="user:x", account=request.account, client_list_id=request.client_list_id
+            )
+        market, lots, account = prices["BTCUSDT"], rng.randint(30, 20_000), rng.choice(ACCOUNTS)
+        near = market * rng.randint(1, 20) // 2_000 + 1
+        out = rng.choice((Side.BUY, Side.SELL))
+        towards = 1 if out is Side.SELL else -1
+        kind = rng.choice((ListKind.OCO, ListKind.OTOCO))
+        shapes = [
+            (out, OrderType.LIMIT, market + towards * near, 0),
+            (out, OrderType.STOP, 0, market - towards * near),
+        ]
+        if kind is ListKind.OTOCO:
+            shapes.insert(0, (out.opposite, OrderType.LIMIT, market + rng.randint(-near, near), 0))
+        legs = tuple(
+            OrderRequest(
+                account=account,
+                client_order_id=f"l{self._count}-{number}",
+                symbol="BTCUSDT.INT",
+                side=side,
+                type=order_type,
+                quantity_lots=lots,
+                price_ticks=price,
+                stop_price_ticks=stop,
+                client_list_id=f"l{self._count}",
+            )
+            for number, (side, order_type, price, stop) in enumerate(shapes)
+        )
+        order_list = OrderListRequest(account=account, client_list_id=f"l{self._count}", kind=kind, legs=legs)
+        command = SubmitOrderList(time_ns=time_ns, actor="user:x", order_list=order_list)
+        self._lists.append(command)
+        return command
 
     def _request(self, time_ns: int, prices: dict[str, int]) -> OrderRequest:
         rng = self._rng

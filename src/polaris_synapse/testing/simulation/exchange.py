@@ -80,6 +80,10 @@ class Exchange(Protocol):
         """The truth about every order that it ever took, by client id."""
         ...
 
+    def balances(self) -> Counter[str]:
+        """What its own trades have made of each asset."""
+        ...
+
     def move_price(self, symbol: str, price_ticks: int) -> None:
         """The market moved."""
         ...
@@ -149,6 +153,7 @@ class HostileExchange:
         self._reports: list[VenueReport] = []
         self._trades: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -227,6 +232,10 @@ class HostileExchange:
     def orders(self) -> Sequence[tuple[str, VenueOrderStatus]]:
         """See Exchange."""
         return [(client_id, self._status(order)) for client_id, order in self._orders.items()]
+
+    def balances(self) -> Counter[str]:
+        """See Exchange."""
+        return Counter(self._held)
 
     def take_reports(self) -> list[VenueReport]:
         """See Exchange."""
@@ -341,6 +350,10 @@ class HostileExchange:
     def _learn(self, order: HostileOrder, fill: Fill, *, completes: bool = False) -> None:
         """The venue's own books have a trade now."""
         order.fills.append(fill)
+        instrument, sign = self._instruments[order.symbol], 1 if order.request.side is Side.BUY else -1
+        self._held[instrument.base.code] += sign * instrument.base_units(fill.quantity_lots)
+        self._held[instrument.quote.code] -= sign * instrument.notional_units(fill.price_ticks, fill.quantity_lots)
+        self._held[fill.fee_asset] -= fill.fee_units
         if not order.request.quote_amount_units:
             completes = order.filled_lots >= order.quantity_lots
         if completes:

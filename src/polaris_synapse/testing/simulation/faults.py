@@ -22,7 +22,9 @@ class Faults(Struct, kw_only=True):
     *lost*: it never arrives; *answer_lost*: it had its effect and the answer is an error; *overtaken*: the error is
     here before the request arrives; *hangs*: neither answer nor error. ``refused``: the venue turns it away.
     ``report_*``: what becomes of a report on its way back. *untold*: a gap that the stream does not notice.
-    ``fill_hidden``: a trade that the venue itself learns of late. ``ids_reused``: the venue takes a client id again
+    ``balance_moved_per_step``: the venue moves a balance for good, *misreported*: one answer is wrong.
+    ``crash_clock_jump``: the clock is set by days while the process is down. ``fill_hidden``: a trade that the venue
+    itself learns of late. ``ids_reused``: the venue takes a client id again
     once its order has ended.
     """
 
@@ -43,12 +45,15 @@ class Faults(Struct, kw_only=True):
     crash_per_step: float = 0.0
     crash_in_commit_per_step: float = 0.0
     crash_in_release_per_step: float = 0.0
+    crash_clock_jump: float = 0.0
     power_loss: float = 0.0
     disk_full_per_step: float = 0.0
     fsync_failure: float = 0.0
     snapshot_rot: float = 0.0
     clock_jump_per_step: float = 0.0
     clock_jump_seconds_max: int = 0
+    balance_moved_per_step: float = 0.0
+    balance_misreported: float = 0.0
     stale_per_step: float = 0.0
     price_jump_per_step: float = 0.0
     stops_per_step: float = 0.0
@@ -75,11 +80,14 @@ _HIGHEST: Final[dict[str, float]] = {
     "crash_per_step": 0.03,
     "crash_in_commit_per_step": 0.03,
     "crash_in_release_per_step": 0.03,
+    "crash_clock_jump": 1.0,
     "power_loss": 1.0,
     "disk_full_per_step": 0.02,
     "fsync_failure": 0.02,
     "snapshot_rot": 0.5,
     "clock_jump_per_step": 0.02,
+    "balance_moved_per_step": 0.01,
+    "balance_misreported": 0.3,
     "stale_per_step": 0.02,
     "price_jump_per_step": 0.02,
     "stops_per_step": 0.04,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from polaris_synapse.bus.cascade import Cascade, Output
 from polaris_synapse.bus.journal import JournalCorruptError
-from polaris_synapse.domain.instruments import INTERNAL_VENUE
+from polaris_synapse.domain.instruments import INTERNAL_VENUE, PAPER_VENUE
 from polaris_synapse.domain.messages import Command, Message, VenueOrderStatus
 from polaris_synapse.domain.orders import TERMINAL_STATES, Order, OrderState, Side
+from polaris_synapse.execution.core import ExecutionCore
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.risk.core import RiskCore
-from polaris_synapse.testing.simulation.checkers import MARKETS, hold
+from polaris_synapse.testing.simulation.checkers import MARKETS, hold, waits_in_list
 
 if TYPE_CHECKING:
     from polaris_synapse.testing.simulation.world import World
@@ -30,11 +31,31 @@ def unsettled(world: World) -> list[str]:
         found.append("the desk has work to do")
     truths = dict(world.exchange.orders())
     for order_id, order in world.books.orders.items():
-        if order.state in _UNSETTLED:
+        if order.state in _UNSETTLED and not waits_in_list(order):
             found.append(f"order {order_id} is {order.state}")
         if order.venue != INTERNAL_VENUE:
             found += _differences(world, order, truths.pop(f"ps0-{order_id}", None))
     found += [f"the venue has {client_id}, the desk does not" for client_id in truths]
+    return found + _balances(world)
+
+
+def _balances(world: World) -> list[str]:
+    """Where what the venue holds, what the core expects and what is a break do not fit together."""
+    assert world.host is not None
+    execution = world.host.cores["execution"]
+    assert isinstance(execution, ExecutionCore)
+    breaks = {found.symbol for found in world.books.open_breaks() if found.symbols}
+    held, found = world.held(), []
+    for watch in execution._state.balances.values():
+        expected = watch.opening_units + watch.traded_units
+        differs = held[watch.asset] != expected
+        if not watch.opened:
+            found.append(f"the balance of {watch.asset} is not known yet")
+        elif differs != (watch.asset in breaks):
+            found.append(
+                f"the venue holds {held[watch.asset]} {watch.asset}, {expected} are expected, "
+                f"and a break is {'open' if watch.asset in breaks else 'not open'}"
+            )
     return found
 
 
@@ -116,7 +137,14 @@ def _check_money(world: World) -> None:
                 "fills_match",
                 f"{name} has {balance.total_units} {asset}, funds and trades make {expected[name, asset]}",
             )
+    at_venue = world.exchange.balances()
     for asset, totals in risk._desk.state.ledger.items():
+        booked = -totals.get(f"venue:{PAPER_VENUE}", 0) - totals.get(f"fees:{PAPER_VENUE}", 0)
+        hold(
+            booked == at_venue[asset],
+            "balances_match",
+            f"the venue's trades make {at_venue[asset]} {asset}, the ledger says {booked}",
+        )
         hold(not sum(totals.values()), "ledger_balanced", f"{asset} sums to {sum(totals.values())}")
         hold(not totals.get("venue:internal"), "ledger_balanced", f"the internal book keeps {asset}")
 
@@ -158,14 +186,12 @@ def _check_facts_complete(world: World) -> None:
 
 def _check_replay(world: World) -> None:
     """Every way to make the state again gives the live one: the whole journal, and each snapshot with its rest."""
-    from polaris_synapse.testing.simulation.world import make_cores
-
     host = world.host
     assert host is not None
     live, journal = host.state_hashes(), host._journal
     starts = [*journal.snapshots(), *([0] if journal.first_offset == 1 else [])]
     for start in starts:
-        cores = make_cores()
+        cores = world.make_cores()
         if start:
             try:
                 journal.load_snapshot(start)

@@ -1,4 +1,4 @@
-"""The execution service's work without an event loop: lanes, ages, time-outs, gaps, and the road to the bus and back.
+"""The execution service's work without an event loop: turns, ages, time-outs, gaps, and the road to the bus and back.
 
 What is said of a request that was refused or lost is the real service's own doing; the rest follows ``service.py`` line
 for line, with the world's schedule in place of tasks. One link lives as long as its process.
@@ -6,17 +6,19 @@ for line, with the world's schedule in place of tasks. One link lives as long as
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
-from msgspec import Struct
-
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.port import BusError
+from polaris_synapse.domain.instruments import PAPER_VENUE
 from polaris_synapse.domain.messages import (
     Message,
+    VenueBalance,
+    VenueBalances,
     VenueCancel,
     VenueQuery,
     VenueReplace,
@@ -24,7 +26,8 @@ from polaris_synapse.domain.messages import (
     VenueSubmit,
 )
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.execution.service import ExecutionService, VenueCommand, dated, lane_of
+from polaris_synapse.execution.dispatch import VenueCommand
+from polaris_synapse.execution.service import ExecutionService, dated
 from polaris_synapse.execution.settings import ExecutionSettings
 from polaris_synapse.execution.venues.port import VenueError
 from polaris_synapse.testing.simulation.checkers import hold
@@ -59,12 +62,9 @@ class Surroundings(Protocol):
         """The exchange has said something."""
         ...
 
-
-class _Lane(Struct):
-    """Requests of some orders, one after the other."""
-
-    waiting: deque[VenueCommand]
-    busy: bool = False
+    def held(self) -> Counter[str]:
+        """What the venue holds of each asset."""
+        ...
 
 
 class ExecutionLink:
@@ -89,7 +89,7 @@ class ExecutionLink:
         self._service = service
         self._settings: ExecutionSettings = service._settings
         self._view = service._view
-        self._lanes = [_Lane(deque()) for _ in range(self._settings.lanes_per_venue)]
+        self._dispatch = service.new_dispatch()
         self._outgoing: deque[Sequence[Message]] = deque()
         self._sending = False
         self._retry_seconds = _RETRY_SECONDS
@@ -100,12 +100,13 @@ class ExecutionLink:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return not self._outgoing and not self._sending and not any(lane.busy or lane.waiting for lane in self._lanes)
+        return not self._outgoing and not self._sending and self._dispatch.is_idle
 
     def start(self) -> None:
         """Configure the venues and begin."""
         self._say([self._service._configuration()])
         self._world.after(self._settings.reconcile_seconds, self._reconcile)
+        self._watch_balances()
 
     # -- commands ------------------------------------------------------------------------------------------------
 
@@ -119,27 +120,24 @@ class ExecutionLink:
 
     def _route(self, message: Message) -> None:
         if isinstance(message, VenueSubmit | VenueCancel | VenueReplace | VenueQuery):
-            self._service._note_waiting(message)
-            lane = self._lanes[lane_of(message.order_id, len(self._lanes))]
-            lane.waiting.append(message)
-            self._work_off(lane)
+            self._view.note(message)
+            if self._dispatch.put(message):
+                self._work_off()
+            else:
+                self._say(self._service._refused(message, Reason.VENUE_UNAVAILABLE, "too many wait"))
 
-    def _work_off(self, lane: _Lane) -> None:
-        if lane.busy or not lane.waiting:
-            return
-        lane.busy = True
-        command = lane.waiting.popleft()
+    def _work_off(self) -> None:
+        while (command := self._dispatch.take()) is not None:
+            held_back = self._service.held_back(self._dispatch, command)
+            if held_back is None:
+                self._carry_out(command, partial(self._done, command.order_id))
+            else:
+                self._done(command.order_id, held_back)
 
-        def done(said: Sequence[Message]) -> None:
-            lane.busy = False
-            self._say(said)
-            self._work_off(lane)
-
-        held_back = self._service._held_back(command)
-        if held_back is None:
-            self._carry_out(command, done)
-        else:
-            done(held_back)
+    def _done(self, order_id: int, said: Sequence[Message]) -> None:
+        self._say(said)
+        self._dispatch.done(order_id)
+        self._work_off()
 
     def _carry_out(self, command: VenueCommand, done: Callable[[Sequence[Message]], None]) -> None:
         """One request: what the network and the venue make of it, and what the service knows afterwards."""
@@ -241,6 +239,29 @@ class ExecutionLink:
                     venue_order_id=order.venue_order_id,
                 )
             )
+        self._ask_balances()
+
+    def _watch_balances(self) -> None:
+        self._ask_balances()
+        self._world.after(self._settings.balances_seconds, self._watch_balances)
+
+    def _ask_balances(self) -> None:
+        """What the venue says that it holds; an answer that does not come is not asked for again at once."""
+        if self._fate() not in ("arrives", "overtaken"):
+            return
+
+        def arrive() -> None:
+            held = self._world.held()
+            if self._rng.random() < self._faults.balance_misreported:
+                held[self._rng.choice(sorted(held) or ["BTC"])] += self._rng.choice((-1, 1, 10**7))
+            said = tuple(VenueBalance(asset=asset, total_units=units) for asset, units in sorted(held.items()))
+            self._world.after(self._travel(), partial(self._say_balances, said))
+
+        self._world.after(self._travel(), arrive)
+
+    def _say_balances(self, said: tuple[VenueBalance, ...]) -> None:
+        now_ns = self._clock.now_ns()
+        self._say((VenueBalances(time_ns=now_ns, venue=PAPER_VENUE, balances=said, answered_ns=now_ns),))
 
     def _say(self, messages: Sequence[Message]) -> None:
         if messages:

@@ -38,6 +38,7 @@ class PaperTwin:
         self._stored: dict[str, PaperOrder] = {}
         self._fills: dict[str, list[Fill]] = {}
         self._next_trade = 1
+        self._held: Counter[str] = Counter()
         self._reports: list[VenueReport] = []
         self._exchange = PaperExchange()
         self._open()
@@ -65,6 +66,7 @@ class PaperTwin:
             self._fills.setdefault(fill.client_id, []).append(fill.fill)
             self._next_trade = fill.number + 1
         self._reports += outcome.reports
+        self._held.update(outcome.moved)
 
     def submit(self, command: VenueSubmit) -> None:
         """See Exchange."""
@@ -143,6 +145,10 @@ class PaperTwin:
         """See Exchange."""
         self._exchange.advance(self._stamp())
         self._store()
+
+    def balances(self) -> Counter[str]:
+        """See Exchange."""
+        return Counter(self._held)
 
     def take_reports(self) -> list[VenueReport]:
         """See Exchange."""

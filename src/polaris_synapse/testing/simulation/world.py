@@ -8,7 +8,7 @@ after every turn of the host; then the faults stop, and within CONVERGE_SECONDS_
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -30,6 +30,7 @@ from polaris_synapse.domain.messages import (
     Command,
     KillLevel,
     ProposalMade,
+    ResolveBreak,
     SetKillLevel,
     SubmitOrder,
     VenueReport,
@@ -57,11 +58,12 @@ from polaris_synapse.testing.simulation.paper import PaperTwin
 from polaris_synapse.testing.venues import ScriptedVenue
 
 #: After the faults have stopped, desk and venue agree within so long.
-CONVERGE_SECONDS_MAX: Final = 240
+CONVERGE_SECONDS_MAX: Final = 300
 _TRACE_KEPT: Final = 80
+_DAYS_JUMPED_MAX: Final = 3
 
 
-def make_cores() -> dict[str, Core]:
+def durable_cores() -> dict[str, Core]:
     """The desk's durable cores, as ``desk.rooms`` makes them."""
     cores: tuple[Core, ...] = (
         RiskCore(valuation_asset=USDT.code),
@@ -86,14 +88,16 @@ class World:
         self.faults = draw_faults(self.rng) if faults is None else faults
         self.time = SimulatedTime()
         self.clock = ProcessClock(self.time)
-        self.disk = Disk(self.rng, self.faults)
+        self.disk = self.make_disk()
         self.market = SimulatedMarket(self.rng, self.time)
         self.exchange: Exchange = self._make_exchange()
         self.clients = Clients(self.rng, self.faults.stops_per_step)
-        self.books = Books(self.market.low_price)
+        self.moved: Counter[str] = Counter()
+        self.books = Books(self.market.low_price, lambda asset: self.moved[asset])
         self.trace: deque[tuple[int, str, object]] = deque(maxlen=_TRACE_KEPT)
         self.outage = False
         self.crashes = 0
+        self.moves = 0
         self.inputs = 0
         self.answered = 0
         self.host: SimulatedHost | None = None
@@ -116,6 +120,14 @@ class World:
             snapshot_interval_messages=self.rng.choice((5, 40, 250_000)),
             journal_keep_all=self.rng.random() < 0.7,
         )
+
+    def make_cores(self) -> dict[str, Core]:
+        """The cores of one process. Overridden to see what a wrong one leads to."""
+        return durable_cores()
+
+    def make_disk(self) -> Disk:
+        """The disk. Overridden like the cores."""
+        return Disk(self.rng, self.faults)
 
     def _make_exchange(self) -> Exchange:
         listed = [instrument for instrument in INSTRUMENTS if instrument.venue == PAPER_VENUE]
@@ -153,6 +165,8 @@ class World:
             "orders at the venue": len(self.exchange.accepted),
             "fills": len(books.fills),
             "outcomes unknown": books.unknown,
+            "balances moved by the venue": self.moves,
+            "breaks opened": len(books.breaks),
         }
 
     def run(self, steps: int) -> None:
@@ -193,6 +207,11 @@ class World:
         if rng.random() < 0.04:
             for command in self.clients.reopen(self.clock.now_ns()):
                 self._ask(command)
+        for found in self.books.open_breaks():
+            if rng.random() < 0.1:
+                self._ask(
+                    ResolveBreak(time_ns=self.clock.now_ns(), actor="user:r", break_id=found.break_id, note="checked")
+                )
         self._pass(rng.choice((0.0, 0.0, 0.001, 0.05, 0.5, 1.5, rng.random() * 8)))
 
     def _misfortune(self) -> None:
@@ -218,6 +237,11 @@ class World:
             jump = rng.randint(-faults.clock_jump_seconds_max, faults.clock_jump_seconds_max)
             self.note("clock jumps", f"{jump} s")
             self.time.offset_ns += jump * SECOND_NS
+        if happens(faults.balance_moved_per_step):
+            asset, units = rng.choice(("BTC", "ETH", "USDT")), rng.choice((-1, 1, 10**6))
+            self.note("moved", f"the venue moves its {asset} by {units}")
+            self.moved[asset] += units
+            self.moves += 1
         if happens(faults.stale_per_step):
             self.market.stale = not self.market.stale
         if happens(faults.price_jump_per_step):
@@ -331,6 +355,10 @@ class World:
         self.note("crash", f"{lost} unsynchronised groups lost")
         if self.rng.random() < self.faults.snapshot_rot:
             self.disk.rot_snapshot()
+        if self.rng.random() < self.faults.crash_clock_jump:
+            jump = self.rng.randint(-_DAYS_JUMPED_MAX, _DAYS_JUMPED_MAX) * 86_400
+            self.note("clock jumps", f"{jump} s while the process is down")
+            self.time.offset_ns += jump * SECOND_NS
         self.exchange.desk_stopped()
         self.after(self.rng.choice((0.01, 1.0, 20.0)), lambda: self._restart(offset, hashes), survives=True)
 
@@ -363,7 +391,7 @@ class World:
         journal = SimulatedJournal(self.disk)
         self.clock = ProcessClock(self.time, not_before_ns=journal.last_time_ns)
         answers = AnswerBox(self._answered, self._refused)
-        host = SimulatedHost(journal, make_cores(), self.clock, self._host_settings, answers)
+        host = SimulatedHost(journal, self.make_cores(), self.clock, self._host_settings, answers)
         facts = DirectSubscription(
             FACT_TOPICS,
             self._facts,
@@ -386,6 +414,7 @@ class World:
             registry=CollectorRegistry(),
             settings=ExecutionSettings(),
             venues=[ScriptedVenue(name=PAPER_VENUE)],
+            stopped=self._stopped,
         )
         self.link = ExecutionLink(self, self.rng, self.faults, self.clock, host, self.exchange, service)
         self.host = host
@@ -401,6 +430,10 @@ class World:
         self.link.start()
         self._every(1.0, host.tick, survives=False)
         self._every(1.0, host.probe, survives=False)
+
+    def _stopped(self, command: VenueSubmit) -> bool:
+        risk = self.host.cores["risk"] if self.host is not None else None
+        return isinstance(risk, RiskCore) and risk.keeps_back(command.request)
 
     def _remember_place(self) -> None:
         """How far the books have come outlives the process, as a read model's offset does."""
@@ -457,6 +490,12 @@ class World:
 
     def _refused(self, request_id: str, reason: Reason) -> None:
         self.note("refused", f"{request_id} {reason.name}")
+
+    def held(self) -> Counter[str]:
+        """See Surroundings: what its trades made, and what it moved by itself."""
+        held = self.exchange.balances()
+        held.update(self.moved)
+        return held
 
     def sends(self, command: VenueSubmit) -> None:
         """See Surroundings: no order leaves after the kill switch was acknowledged, but for its own."""

@@ -328,6 +328,7 @@ cdef class FastBook:
         self.store.band_ppm = settings.price_band_ppm
         self.store.interruption_ppm = settings.interruption_ppm
         self.store.interruption_ns = settings.interruption_ns
+        self.store.stepwise = settings.stepwise
         self.settings = settings
         refresh(self.store)
 
@@ -548,7 +549,7 @@ CODES = {
     "Operation": {
         "SUBMIT": commands.SUBMIT, "CANCEL": commands.CANCEL, "AMEND": commands.AMEND,
         "CANCEL_ALL": commands.CANCEL_ALL, "SET_STATUS": commands.SET_STATUS,
-        "ADVANCE_TIME": commands.ADVANCE_TIME, "SET_REFERENCE": commands.SET_REFERENCE,
+        "ADVANCE_TIME": commands.ADVANCE_TIME, "SET_REFERENCE": commands.SET_REFERENCE, "STEP": commands.STEP,
     },
     "port": {
         "TRADING": codes.TRADING, "HALTED": codes.HALTED, "CANCEL_ONLY": codes.CANCEL_ONLY, "AUCTION": codes.AUCTION,

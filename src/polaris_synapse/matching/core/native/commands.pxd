@@ -60,7 +60,7 @@ from polaris_synapse.matching.core.native.store cimport (
     take_extra,
     take_order,
 )
-from polaris_synapse.matching.core.native.taking cimport crosses, end, enter, expire_resting, refresh, settle
+from polaris_synapse.matching.core.native.taking cimport crosses, end, enter, expire_resting, fire_next, refresh, settle
 from polaris_synapse.matching.core.native.triggers cimport arm, fires_above, is_triggered, stop_waiting
 
 
@@ -73,6 +73,7 @@ cdef enum:
     SET_STATUS = 4
     ADVANCE_TIME = 5
     SET_REFERENCE = 6
+    STEP = 7
 
 
 cdef inline bint is_command(const int64_t* row) noexcept:
@@ -83,7 +84,7 @@ cdef inline bint is_command(const int64_t* row) noexcept:
         return 0 < row[1] < price_max()
     if row[0] == ADVANCE_TIME:
         return row[1] < column_max()
-    return SUBMIT <= row[0] <= SET_REFERENCE
+    return SUBMIT <= row[0] <= STEP
 
 
 cdef inline bint fields_fit(const int64_t* row) noexcept:
@@ -361,6 +362,10 @@ cdef inline int run(Store* store, const int64_t* row, object call_price) except 
             change_status(store, row[1], call_price)
     elif row[0] == ADVANCE_TIME:
         advance_time(store, row[1], call_price)
+    elif row[0] == STEP:
+        if store.fired_count and store.status == TRADING:
+            fire_next(store)
+        settle(store)
     else:
         store.reference_price = row[1]
         refresh(store)

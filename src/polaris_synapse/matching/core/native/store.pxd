@@ -156,6 +156,7 @@ cdef struct Store:
     int64_t band_ppm
     int64_t interruption_ppm
     int64_t interruption_ns
+    int stepwise
     int64_t low
     int64_t high
     # Of the taker under way.

@@ -411,11 +411,37 @@ cdef inline void enter(Store* store, uint32_t number, int64_t budget, int64_t ar
         finish(store, number, match(store, number, order.open_lots, limit_key))
 
 
-cdef inline void settle(Store* store) noexcept:
-    """Show the triggers the trades, and let what fires enter, until all is quiet or the bound is reached."""
-    cdef uint32_t index, number
+cdef inline void fire_next(Store* store) noexcept:
+    """Let the triggered order whose turn it is enter."""
+    cdef uint32_t number
     cdef Order* order
     cdef int64_t type_
+    number = store.fired.head
+    queue_leave(store, &store.fired, number)
+    store.fired_count -= 1
+    order = &store.orders[number]
+    order.place = TAKING
+    say(
+        store, TRIGGERED, order.order_id, order.flags & 1, store.extras[order.extra].stop_price,
+        0, order.open_lots, 0, 0,
+    )
+    type_ = order.flags >> TYPE_SHIFT & 7
+    type_ = LIMIT if type_ == LIMIT or type_ == STOP_LIMIT or type_ == TAKE_PROFIT_LIMIT else MARKET
+    order.flags = <uint16_t>((order.flags & ~(7 << TYPE_SHIFT) & ~TRAILING_BPS) | type_ << TYPE_SHIFT)
+    if order.price and not store.low <= order.price <= store.high:
+        store.removed_lots += order.open_lots
+        say(
+            store, REJECTED, order.order_id, order.flags & 1, order.price,
+            0, order.open_lots, BOOK_PRICE_BAND, 0,
+        )
+        forget(store, number)
+    else:
+        enter(store, number, 0, 0)
+
+
+cdef inline void settle(Store* store) noexcept:
+    """Show the triggers the trades, and let what fires enter, until all is quiet or the bound is reached."""
+    cdef uint32_t index
     while True:
         for index in range(store.seen_count):
             observe(store, store.seen[index])
@@ -424,26 +450,7 @@ cdef inline void settle(Store* store) noexcept:
             not store.fired_count
             or store.status != TRADING
             or store.events_count - store.events_base >= store.events_max
+            or store.stepwise
         ):
             return
-        number = store.fired.head
-        queue_leave(store, &store.fired, number)
-        store.fired_count -= 1
-        order = &store.orders[number]
-        order.place = TAKING
-        say(
-            store, TRIGGERED, order.order_id, order.flags & 1, store.extras[order.extra].stop_price,
-            0, order.open_lots, 0, 0,
-        )
-        type_ = order.flags >> TYPE_SHIFT & 7
-        type_ = LIMIT if type_ == LIMIT or type_ == STOP_LIMIT or type_ == TAKE_PROFIT_LIMIT else MARKET
-        order.flags = <uint16_t>((order.flags & ~(7 << TYPE_SHIFT) & ~TRAILING_BPS) | type_ << TYPE_SHIFT)
-        if order.price and not store.low <= order.price <= store.high:
-            store.removed_lots += order.open_lots
-            say(
-                store, REJECTED, order.order_id, order.flags & 1, order.price,
-                0, order.open_lots, BOOK_PRICE_BAND, 0,
-            )
-            forget(store, number)
-        else:
-            enter(store, number, 0, 0)
+        fire_next(store)

@@ -1,0 +1,136 @@
+"""The paper venue, divided like the execution room: a partition of symbols has an exchange and a file of its own.
+
+The files lie in one directory. Where several machines run execution, that directory must be one that they share, since
+a partition that moves takes its paper orders with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import structlog
+
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.kafka.routing import partition_of
+from polaris_synapse.bus.port import Bus
+from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import (
+    VenueBalance,
+    VenueCancel,
+    VenueOrderStatus,
+    VenueQuery,
+    VenueReplace,
+    VenueReport,
+    VenueSubmit,
+)
+from polaris_synapse.execution.paper.store import PaperStoreError
+from polaris_synapse.execution.paper.venue import PaperVenue
+from polaris_synapse.execution.venues.port import VenueError, VenueEvents, VenueNotSentError, VenueState
+
+_RETRY_SECONDS: Final = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class PartitionedPaper:
+    """The venue ``paper`` over the partitions that this process has. See ``show``."""
+
+    def __init__(
+        self, *, bus: Bus, clock: Clock, directory: Path, partitions: int, instruments: Iterable[Instrument]
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._directory = directory
+        self._partitions = partitions
+        self._instruments = tuple(instruments)
+        self._venues: dict[int, PaperVenue] = {}
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._wanted: frozenset[int] = frozenset()
+        self._changed = anyio.Event()
+        example = self._venue(0)
+        self.name: str = example.name
+        self.capabilities = example.capabilities
+
+    def _venue(self, partition: int) -> PaperVenue:
+        return PaperVenue(
+            bus=self._bus,
+            clock=self._clock,
+            path=self._directory / f"paper-{partition}.sqlite3",
+            instruments=self._instruments_of(partition),
+        )
+
+    def _instruments_of(self, partition: int) -> Callable[[], Iterable[Instrument]]:
+        mine = [one for one in self._instruments if partition_of(one.symbol, self._partitions) == partition]
+        return lambda: mine
+
+    def show(self, partitions: Collection[int]) -> None:
+        """These partitions are here from now on, and no others."""
+        self._wanted = frozenset(partitions)
+        self._changed.set()
+
+    @property
+    def state(self) -> VenueState:
+        """Connected while every partition here is."""
+        troubles = [
+            f"partition {number}: {venue.state.detail}"
+            for number, venue in sorted(self._venues.items())
+            if not venue.state.connected
+        ]
+        return VenueState(connected=not troubles, detail="; ".join(troubles))
+
+    async def run(self, events: VenueEvents, /) -> None:
+        """See Venue: run an exchange for each partition that is here."""
+        self._venues, self._scopes = {}, {}
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._changed = anyio.Event()
+                for number in self._venues.keys() - self._wanted:
+                    self._scopes.pop(number).cancel()
+                    del self._venues[number]
+                for number in self._wanted - self._venues.keys():
+                    self._venues[number] = self._venue(number)
+                    self._scopes[number] = anyio.CancelScope()
+                    tasks.start_soon(self._run_one, self._venues[number], self._scopes[number], events)
+                await self._changed.wait()
+
+    async def _run_one(self, venue: PaperVenue, scope: anyio.CancelScope, events: VenueEvents) -> None:
+        """Run an exchange; while its file cannot be opened, because its owner before still holds it, try again."""
+        with scope:
+            while True:
+                try:
+                    await venue.run(events)
+                except PaperStoreError as error:
+                    _log.warning("paper_partition_waits", error=str(error))
+                await self._clock.sleep(_RETRY_SECONDS)
+
+    def _at(self, symbol: str) -> PaperVenue:
+        venue = self._venues.get(partition_of(symbol, self._partitions))
+        if venue is None:
+            raise VenueNotSentError(f"{symbol} has moved to another instance of execution-engine")
+        return venue
+
+    async def submit(self, command: VenueSubmit, /) -> Sequence[VenueReport]:
+        """See Venue."""
+        return await self._at(command.symbol).submit(command)
+
+    async def cancel(self, command: VenueCancel, /) -> Sequence[VenueReport]:
+        """See Venue."""
+        return await self._at(command.symbol).cancel(command)
+
+    async def replace(self, command: VenueReplace, /) -> Sequence[VenueReport]:
+        """See Venue."""
+        return await self._at(command.symbol).replace(command)
+
+    async def query(self, command: VenueQuery, /) -> VenueOrderStatus:
+        """See Venue."""
+        return await self._at(command.symbol).query(command)
+
+    async def open_orders(self) -> Sequence[VenueOrderStatus]:
+        """See Venue."""
+        return [status for venue in tuple(self._venues.values()) for status in await venue.open_orders()]
+
+    async def balances(self) -> Sequence[VenueBalance]:
+        """Not told: they are the venue's, and each partition of the core knows only its own symbols' part of them."""
+        raise VenueError("the paper venue's balances are not compared where execution is divided")

@@ -1,0 +1,377 @@
+"""The seven services: which room each runs, what it hears, and what it adds to what all of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.types import ASGIApp
+
+from polaris_synapse.agents.core import AgentsCore
+from polaris_synapse.agents.service import AgentsService
+from polaris_synapse.agents.settings import AgentsServiceSettings
+from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.core import Core
+from polaris_synapse.bus.kafka.host import PartitionState
+from polaris_synapse.bus.kafka.leader import Leader
+from polaris_synapse.compliance.core import ComplianceCore
+from polaris_synapse.compliance.service import ComplianceService
+from polaris_synapse.desk.agent_entry import AgentEntry
+from polaris_synapse.desk.reference_data import assets_of, instruments_of
+from polaris_synapse.desk.room_settings import compliance_settings, risk_settings
+from polaris_synapse.desk.services.app import Checks
+from polaris_synapse.desk.services.base import Member, Service, ServiceParts
+from polaris_synapse.desk.services.market_data import MarketDataHandler
+from polaris_synapse.desk.services.paper import PartitionedPaper
+from polaris_synapse.desk.services.seeding import ClusterSeeder
+from polaris_synapse.desk.services.stops import KillLevels
+from polaris_synapse.desk.services.views import MatchingCores, RiskCores
+from polaris_synapse.desk.settings import DeskSettings
+from polaris_synapse.domain import topics as t
+from polaris_synapse.execution import api as execution_api
+from polaris_synapse.execution.core import ExecutionCore
+from polaris_synapse.execution.service import ExecutionService
+from polaris_synapse.execution.settings import ExecutionSettings
+from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.service import MatchingService
+from polaris_synapse.matching.settings import MatchingSettings
+from polaris_synapse.order_gateway import api as gateway_api
+from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.service import RiskService
+
+Runs = Iterable[Callable[[], Coroutine[Any, Any, None]]]
+
+
+class _Base:
+    """The answers of a service that has no more to say than its parts."""
+
+    def __init__(self, parts: ServiceParts) -> None:
+        self.parts = parts
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return ()
+
+    def first_listeners(self) -> frozenset[str]:
+        """See Service."""
+        return frozenset()
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return ()
+
+
+class OrderGateway(_Base):
+    """Order entry. It has no core, and as many instances as one likes."""
+
+    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_NORMALIZED)
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        return gateway_api.build_api(self.parts.gateway)
+
+    def checks(self) -> Checks:
+        """See Service."""
+        return self.parts.checks() | self.parts.gateway.readiness() | {"settings": self._check_settings}
+
+    def _check_settings(self) -> str | None:
+        instruments = self.parts.settings.instruments
+        missing = [one.symbol for one in instruments if self.parts.gateway.markets.known(one.symbol) is None]
+        return f"{', '.join(missing)} cannot be ordered yet" if missing else None
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return (self.parts.gateway.run,)
+
+
+class RiskManager(_Base):
+    """Risk, by account; of all its instances one writes the read models of orders and one puts the settings in."""
+
+    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS)
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        settings = parts.settings
+        self._view = RiskCores(parts.destinations.partitions(t.RISK), settings.valuation_asset)
+        self._host = parts.host("risk", self._make_core, changed=self._view.show)
+        self._service = RiskService(
+            parts.bus,
+            self._view,
+            parts.storage.read_models,
+            parts.gateway.authenticator,
+            parts.clock,
+            parts.registry,
+            risk_settings(settings),
+        )
+        self._projecting = parts.storage.projecting(parts.storage.orders)
+        self._seeder = ClusterSeeder(parts)
+        self._seeding = Leader(
+            parts.kafka,
+            group="settings-group",
+            topic=t.SYSTEM_HEARTBEATS,
+            client=f"{parts.client}-settings",
+            work=self._seeder.run,
+        )
+
+    def _make_core(self, partition: int) -> Core:
+        return RiskCore(partition, self.parts.settings.valuation_asset)
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        return self._service.api()
+
+    def checks(self) -> Checks:
+        """See Service."""
+        database = self.parts.storage.readiness(self.parts.storage.orders) if self._projecting.leads else {}
+        settings = {"settings": self._check_settings}
+        return self.parts.checks() | self._host.readiness() | database | settings | dict(self._service.readiness())
+
+    def _check_settings(self) -> str | None:
+        if self._seeding.leads and not self._seeder.done:
+            return "the settings' instruments and accounts are not in the desk yet"
+        return None
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return self._host.states()
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return (self._service.run, *self.parts.audit_runs())
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return (self._host, self._projecting, self._seeding)
+
+
+class ComplianceGateway(_Base):
+    """Compliance. Of all its instances one runs the core, one keeps the audit log, one writes the read models."""
+
+    FACTS: Final = (t.AUDIT, t.COMPLIANCE_ALERTS, t.COMPLIANCE_DECISIONS)
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        room = compliance_settings(parts.settings, parts.directory)
+        self._host = parts.host("compliance", lambda partition: ComplianceCore(partition=partition))
+        self._service = ComplianceService(
+            parts.bus,
+            parts.clock,
+            parts.registry,
+            parts.storage.read_models,
+            parts.gateway.authenticator,
+            room,
+        )
+        self._projecting = parts.storage.projecting(parts.storage.compliance)
+        self._keeping = Leader(
+            parts.kafka,
+            group="audit-keeper-group",
+            topic=t.SYSTEM_HEARTBEATS,
+            client=f"{parts.client}-keeper",
+            work=self._service.run,
+        )
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        return self._service.api()
+
+    def checks(self) -> Checks:
+        """See Service."""
+        database = self.parts.storage.readiness(self.parts.storage.compliance) if self._projecting.leads else {}
+        return self.parts.checks() | self._host.readiness() | database | dict(self._service.readiness())
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return self._host.states()
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return self.parts.audit_runs()
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return (self._host, self._projecting, self._keeping)
+
+
+class MatchingEngine(_Base):
+    """The desk's own books, by symbol."""
+
+    FACTS: Final = ()
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        self._view = MatchingCores()
+        self._host = parts.host("matching", lambda _: MatchingCore(), changed=self._view.show)
+        self._service = MatchingService(
+            self._view, parts.clock, parts.registry, parts.gateway.authenticator, MatchingSettings()
+        )
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        return self._service.api()
+
+    def checks(self) -> Checks:
+        """See Service."""
+        return self.parts.checks() | self._host.readiness() | dict(self._service.readiness())
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return self._host.states()
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return (self._service.run, *self.parts.audit_runs())
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return (self._host,)
+
+
+class ExecutionEngine(_Base):
+    """Orders at venues, by symbol; each symbol trades at one venue, so that is by venue and symbol."""
+
+    FACTS: Final = (t.MARKET_DATA_NORMALIZED, t.RISK_EVENTS)
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        self._paper = PartitionedPaper(
+            bus=parts.bus,
+            clock=parts.clock,
+            directory=parts.directory,
+            partitions=parts.destinations.partitions(t.EXECUTION),
+            instruments=instruments_of(parts.settings),
+        )
+        # A request may be on its way to a venue when a partition leaves, so its successor asks the venue in any case.
+        self._host = parts.host(
+            "execution",
+            lambda partition: ExecutionCore(partition=partition),
+            changed=self._show,
+            leaves_in_order=False,
+            carries_on=True,
+        )
+        self._levels = KillLevels(parts.bus, parts.storage.read_models)
+        self._service = ExecutionService(
+            bus=parts.bus,
+            clock=parts.clock,
+            registry=parts.registry,
+            settings=ExecutionSettings(real_trading=parts.settings.enable_real_trading),
+            venues=[self._paper],
+            stopped=lambda command: self._levels.keeps_back(command.request),
+        )
+
+    def _show(self, cores: Mapping[int, Core]) -> None:
+        self._paper.show(cores.keys())
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        parts = self.parts
+        return execution_api.build_api(
+            service=self._service,
+            bus=parts.bus,
+            clock=parts.clock,
+            breaks=lambda open_only: parts.storage.read_models.breaks(open_only=open_only),
+            authenticator=parts.gateway.authenticator,
+            registry=parts.registry,
+            real_trading=parts.settings.enable_real_trading,
+        )
+
+    def checks(self) -> Checks:
+        """See Service."""
+        return self.parts.checks() | self._host.readiness() | dict(self._service.readiness())
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return self._host.states()
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return (self._service.run, self._levels.run, *self.parts.audit_runs())
+
+    def first_listeners(self) -> frozenset[str]:
+        """See Service."""
+        return frozenset({"execution", "execution-stops"})
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return (self._host,)
+
+
+class LlmAgents(_Base):
+    """The analysts. One instance runs the core and places its proposals; the others stand by."""
+
+    FACTS: Final = (t.TRADING_DECISIONS,)
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        valuation = assets_of(parts.settings)[parts.settings.valuation_asset]
+        self._host = parts.host("agents", lambda partition: AgentsCore(valuation=valuation, partition=partition))
+        self._service = AgentsService(
+            parts.bus,
+            parts.storage.read_models,
+            AgentEntry(parts.gateway, parts.settings),
+            parts.gateway.authenticator,
+            parts.clock,
+            parts.registry,
+            AgentsServiceSettings(),
+        )
+
+    def app(self) -> ASGIApp:
+        """See Service."""
+        return self._service.api()
+
+    def checks(self) -> Checks:
+        """See Service."""
+        return self.parts.checks() | self._host.readiness() | dict(self._service.readiness())
+
+    def states(self) -> Sequence[PartitionState]:
+        """See Service."""
+        return self._host.states()
+
+    def shells(self) -> Runs:
+        """See Service."""
+        return (self._service.run, *self.parts.audit_runs())
+
+    def first_listeners(self) -> frozenset[str]:
+        """See Service."""
+        return frozenset({"agents-proposals"})
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return (self._host,)
+
+
+class Role:
+    """A service's name, the port of the settings that it takes, and how it is made."""
+
+    def __init__(
+        self,
+        name: str,
+        port: str,
+        make: Callable[[ServiceParts], Service],
+        facts: Iterable[str],
+        local_facts: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._make = make
+        self._facts = tuple(facts)
+        self._local_facts = tuple(local_facts)
+
+    def make(self, settings: DeskSettings, directory: Path, clock: Clock) -> tuple[ServiceParts, Service]:
+        """The service and its parts."""
+        parts = ServiceParts(self.name, settings, directory, clock, facts=self._facts, local_facts=self._local_facts)
+        return parts, self._make(parts)
+
+
+ROLES: Final[dict[str, Role]] = {
+    role.name: role
+    for role in (
+        Role("order-gateway", "gateway", OrderGateway, OrderGateway.FACTS),
+        Role("risk-manager", "risk", RiskManager, RiskManager.FACTS),
+        Role("compliance-gateway", "compliance", ComplianceGateway, ComplianceGateway.FACTS),
+        Role("order-matching-engine", "matching", MatchingEngine, MatchingEngine.FACTS),
+        Role("execution-engine", "execution", ExecutionEngine, ExecutionEngine.FACTS),
+        Role("market-data-handler", "market_data", MarketDataHandler, (), (t.MARKET_DATA_NORMALIZED,)),
+        Role("llm-agents", "llm_agents", LlmAgents, LlmAgents.FACTS),
+    )
+}

@@ -1,0 +1,122 @@
+"""The cache in this process's memory: what a desk in one process uses, and the twin that tests compare with."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage, Silence
+
+_BACKLOG_MESSAGES_MAX: Final = 10_000
+_NS: Final = 1_000_000_000
+
+
+class MemoryCache:
+    """See SharedCache. ``lose`` forgets everything, ``available = False`` makes every call fail, as a server's end."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self._prices: dict[str, bytes] = {}
+        self._buckets: dict[tuple[str, str], tuple[float, int]] = {}
+        self._listeners: dict[str, set[MemoryObjectSendStream[bytes]]] = {}
+        self._epoch = secrets.token_hex(8)
+        self._revocations: list[Revocation] = []
+
+    def lose(self) -> None:
+        """Forget everything, as a flush does."""
+        self._prices.clear()
+        self._buckets.clear()
+        self._epoch = secrets.token_hex(8)
+        self._revocations.clear()
+
+    def _check(self) -> None:
+        if not self.available:
+            raise CacheUnavailableError("the cache was switched off")
+
+    async def put_prices(self, prices: Mapping[str, bytes], /) -> None:
+        """See SharedCache."""
+        self._check()
+        self._prices.update(prices)
+
+    async def prices(self, symbols: Sequence[str], /) -> dict[str, bytes]:
+        """See SharedCache."""
+        self._check()
+        return {symbol: self._prices[symbol] for symbol in symbols if symbol in self._prices}
+
+    async def take(self, name: str, key: str, /, *, per_second: float, burst: int, now_ns: int) -> float:
+        """See SharedCache."""
+        self._check()
+        tokens, counted = self._buckets.get((name, key), (float(burst), now_ns))
+        now_ns = max(now_ns, counted)
+        tokens = min(float(burst), tokens + (now_ns - counted) * per_second / _NS)
+        granted = tokens >= 1.0
+        self._buckets[name, key] = (tokens - 1.0 if granted else tokens, now_ns)
+        return 0.0 if granted else (1.0 - tokens) / per_second
+
+    async def give_back(self, name: str, key: str, /, *, burst: int) -> None:
+        """See SharedCache."""
+        self._check()
+        if (name, key) in self._buckets:
+            tokens, counted = self._buckets[name, key]
+            self._buckets[name, key] = (min(float(burst), tokens + 1.0), counted)
+
+    async def publish(self, channel: str, payload: bytes, /) -> None:
+        """See SharedCache."""
+        self._check()
+        for listener in tuple(self._listeners.get(channel, ())):
+            try:
+                listener.send_nowait(payload)
+            except anyio.WouldBlock:
+                # Too slow: its stream ends, which is a reason to listen anew.
+                listener.close()
+
+    @asynccontextmanager
+    async def listen(self, channel: str, /, *, silence_seconds: float) -> AsyncIterator[AsyncIterator[bytes | Silence]]:
+        """See SharedCache."""
+        self._check()
+        send, receive = anyio.create_memory_object_stream[bytes](_BACKLOG_MESSAGES_MAX)
+        listeners = self._listeners.setdefault(channel, set())
+        listeners.add(send)
+        try:
+            yield self._heard(receive, silence_seconds)
+        finally:
+            listeners.discard(send)
+            send.close()
+            receive.close()
+
+    async def _heard(
+        self, receive: MemoryObjectReceiveStream[bytes], silence_seconds: float
+    ) -> AsyncIterator[bytes | Silence]:
+        while True:
+            try:
+                with anyio.fail_after(silence_seconds):
+                    payload = await receive.receive()
+            except TimeoutError:
+                if not self.available:
+                    yield Silence(silence_seconds)
+            except anyio.EndOfStream:
+                yield Silence(0.0)
+                return
+            else:
+                yield payload
+
+    async def revoke(self, revocations: Sequence[Revocation], /) -> None:
+        """See SharedCache."""
+        self._check()
+        self._revocations.extend(revocations)
+
+    async def revoked_since(self, cursor: str, /) -> RevocationPage:
+        """See SharedCache."""
+        self._check()
+        epoch, _, position = cursor.partition("/")
+        start = int(position) if epoch == self._epoch else 0
+        found = tuple(self._revocations[start:])
+        return RevocationPage(self._epoch, f"{self._epoch}/{len(self._revocations)}", found)
+
+    async def close(self) -> None:
+        """See SharedCache."""

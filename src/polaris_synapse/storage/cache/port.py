@@ -1,0 +1,83 @@
+"""The cache behind a port. Every call may raise CacheUnavailableError, and each caller decides what that means.
+
+Prices and budgets then go on with what the process knows by itself. Revocations do not: who cannot know whether a
+session still holds refuses it (see revocations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class CacheUnavailableError(RuntimeError):
+    """The cache cannot be reached, or has no room; trying again later may work."""
+
+
+class Revocation(Struct, frozen=True):
+    """What is void, ``token:ID`` or ``key:ID``, until ``expires_time_ns`` when it ends anyway; 0: for ever."""
+
+    name: str
+    expires_time_ns: int
+
+
+class RevocationPage(Struct, frozen=True):
+    """What was revoked since a cursor. Another ``epoch`` than before: the cache lost everything in between."""
+
+    epoch: str
+    cursor: str
+    revocations: tuple[Revocation, ...]
+
+
+class Silence(Struct, frozen=True):
+    """In place of a message: nothing came for a while, not even what the cache itself sends."""
+
+    seconds: float
+
+
+class SharedCache(Protocol):
+    """One cache, reached by every process of a desk."""
+
+    async def put_prices(self, prices: Mapping[str, bytes], /) -> None:
+        """Remember the last price of each symbol, in whatever form the writer gives it."""
+        ...
+
+    async def prices(self, symbols: Sequence[str], /) -> dict[str, bytes]:
+        """The last prices that are known."""
+        ...
+
+    async def take(self, name: str, key: str, /, *, per_second: float, burst: int, now_ns: int) -> float:
+        """Use one unit of a token bucket. 0.0 when granted, else the seconds to wait, and nothing is used."""
+        ...
+
+    async def give_back(self, name: str, key: str, /, *, burst: int) -> None:
+        """Undo one ``take``."""
+        ...
+
+    async def publish(self, channel: str, payload: bytes, /) -> None:
+        """Send to whoever listens now; nobody hears it later."""
+        ...
+
+    def listen(
+        self, channel: str, /, *, silence_seconds: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | Silence]]:
+        """What is published from now on. A Silence where the connection may be dead: then listen anew.
+
+        The cache answers a question of its own within ``silence_seconds``, so a quiet channel is no silence.
+        """
+        ...
+
+    async def revoke(self, revocations: Sequence[Revocation], /) -> None:
+        """Make revocations known to every process."""
+        ...
+
+    async def revoked_since(self, cursor: str, /) -> RevocationPage:
+        """Revocations after a cursor; the empty one is the beginning."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        ...

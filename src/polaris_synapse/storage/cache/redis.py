@@ -1,0 +1,257 @@
+"""The cache in Redis 6.2 or later: a single server, a cluster, or one that Sentinel watches.
+
+URLs: ``redis://:secret@host:6379/0`` (``rediss`` for TLS), ``redis+cluster://:secret@host:6379,host:6379`` and
+``redis+sentinel://:secret@host:26379,host:26379/name``. Several hosts are several ways in; any of them may be gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import anyio.lowlevel
+
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage, Silence
+
+T = TypeVar("T")
+
+_PREFIX: Final = "polaris"
+_ATTEMPTS_MAX: Final = 3
+#: In a cluster, keys of one hash tag lie on one node, where a script may touch both.
+_EPOCH_KEY: Final = f"{_PREFIX}:{{revoked}}:epoch"
+_STREAM_KEY: Final = f"{_PREFIX}:{{revoked}}:stream"
+_REVOCATIONS_MAX: Final = 200_000
+_PAGE_ROWS_MAX: Final = 10_000
+_PRICE_SECONDS: Final = 86_400
+#: A bucket that nobody touched for this long is full again under any budget of the desk.
+_BUCKET_SECONDS_MIN: Final = 60
+_CLUSTER: Final = "redis+cluster"
+_SENTINEL: Final = "redis+sentinel"
+
+#: The arithmetic of order_gateway.limits.TokenBuckets, in one step on the server. Microseconds, since Lua's numbers are
+#: doubles; nanoseconds since 1970 would not fit.
+_TAKE: Final = """
+local tokens, counted = tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, rate, burst = tonumber(ARGV[3]), tonumber(ARGV[1]), tonumber(ARGV[2])
+local found = redis.call('HMGET', KEYS[1], 't', 'c')
+if found[1] then tokens, counted = tonumber(found[1]), tonumber(found[2]) end
+if now < counted then now = counted end
+tokens = math.min(burst, tokens + (now - counted) * rate / 1000000)
+local wait = 0
+if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) / rate end
+redis.call('HSET', KEYS[1], 't', string.format('%.17g', tokens), 'c', string.format('%.0f', now))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return string.format('%.17g', wait)
+"""
+_GIVE_BACK: Final = """
+local tokens = redis.call('HGET', KEYS[1], 't')
+if tokens then
+  redis.call('HSET', KEYS[1], 't', string.format('%.17g', math.min(tonumber(ARGV[1]), tonumber(tokens) + 1)))
+end
+return 0
+"""
+#: Epoch, newest id and what came after the cursor, as they were at one moment.
+_REVOKED_SINCE: Final = """
+local epoch = redis.call('GET', KEYS[1])
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('SET', KEYS[1], epoch)
+end
+local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+local last = '0-0'
+if newest[1] then last = newest[1][1] end
+return {epoch, last, redis.call('XRANGE', KEYS[2], ARGV[2], '+', 'COUNT', ARGV[3])}
+"""
+
+
+class RedisCache:
+    """See SharedCache. Connects when first used; no call takes longer than ``operation_seconds_max`` but ``listen``."""
+
+    def __init__(self, url: str, *, operation_seconds_max: float = 0.25) -> None:
+        self._seconds_max = operation_seconds_max
+        #: The client, and whatever else must be closed with it.
+        self._client, self._others = _clients(url, operation_seconds_max)
+
+    async def put_prices(self, prices: Mapping[str, bytes], /) -> None:
+        """See SharedCache."""
+        if not prices:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for symbol, price in prices.items():
+            pipeline.set(f"{_PREFIX}:price:{symbol}", price, ex=_PRICE_SECONDS)
+        await self._within(pipeline.execute())
+
+    async def prices(self, symbols: Sequence[str], /) -> dict[str, bytes]:
+        """See SharedCache."""
+        if not symbols:
+            return {}
+        pipeline = self._client.pipeline(transaction=False)
+        for symbol in symbols:
+            pipeline.get(f"{_PREFIX}:price:{symbol}")
+        found = await self._within(pipeline.execute())
+        return {symbol: price for symbol, price in zip(symbols, found, strict=True) if price is not None}
+
+    async def take(self, name: str, key: str, /, *, per_second: float, burst: int, now_ns: int) -> float:
+        """See SharedCache."""
+        expire = _BUCKET_SECONDS_MIN + int(burst / per_second)
+        arguments = (repr(per_second), burst, now_ns // 1000, expire)
+        answer = await self._eval(_TAKE, (f"{_PREFIX}:budget:{name}:{key}",), *arguments)
+        return float(answer)
+
+    async def give_back(self, name: str, key: str, /, *, burst: int) -> None:
+        """See SharedCache."""
+        await self._eval(_GIVE_BACK, (f"{_PREFIX}:budget:{name}:{key}",), burst)
+
+    async def publish(self, channel: str, payload: bytes, /) -> None:
+        """See SharedCache."""
+        await self._within(self._client.execute_command("PUBLISH", f"{_PREFIX}:{channel}", payload))
+
+    @asynccontextmanager
+    async def listen(self, channel: str, /, *, silence_seconds: float) -> AsyncIterator[AsyncIterator[bytes | Silence]]:
+        """See SharedCache."""
+        async with AsyncExitStack() as stack:
+            node = await self._within(_node(self._client))
+            if node is not self._client:
+                stack.push_async_callback(node.aclose)
+            pubsub = node.pubsub()
+            stack.push_async_callback(pubsub.aclose)
+            await self._within(self._subscribe(pubsub, f"{_PREFIX}:{channel}"))
+            yield self._heard(pubsub, silence_seconds)
+
+    async def _subscribe(self, pubsub: Any, channel: str) -> None:
+        """Subscribe, and return once the server has said so: what is published after that arrives."""
+        await pubsub.subscribe(channel)
+        while (await pubsub.get_message(timeout=self._seconds_max) or {}).get("type") != "subscribe":
+            pass
+
+    async def _heard(self, pubsub: Any, silence_seconds: float) -> AsyncIterator[bytes | Silence]:
+        """Messages; a connection that answers a ping lives, one that does not is a Silence."""
+        from redis.exceptions import RedisError
+
+        asked = False
+        while True:
+            try:
+                message = await pubsub.get_message(timeout=silence_seconds / 2)
+                if message is None:
+                    if asked:
+                        yield Silence(silence_seconds)
+                        return
+                    await pubsub.ping()
+                    asked = True
+                    continue
+            except (RedisError, OSError, TimeoutError):
+                yield Silence(0.0)
+                return
+            asked = False
+            if message["type"] == "message":
+                yield message["data"]
+
+    async def revoke(self, revocations: Sequence[Revocation], /) -> None:
+        """See SharedCache."""
+        if not revocations:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for one in revocations:
+            fields = {"n": one.name, "e": str(one.expires_time_ns)}
+            pipeline.xadd(_STREAM_KEY, fields, maxlen=_REVOCATIONS_MAX, approximate=True)
+        await self._within(pipeline.execute())
+
+    async def revoked_since(self, cursor: str, /) -> RevocationPage:
+        """See SharedCache. A stream that ends before the cursor lost its end, which makes it another epoch."""
+        epoch, _, position = cursor.partition("/")
+        start = f"({position}" if position else "-"
+        keys = (_EPOCH_KEY, _STREAM_KEY)
+        answer = await self._eval(_REVOKED_SINCE, keys, secrets.token_hex(8), start, _PAGE_ROWS_MAX)
+        found_epoch, last, rows = answer
+        now_epoch = found_epoch.decode()
+        if position and (now_epoch != epoch or _stream_id(last.decode()) < _stream_id(position)):
+            page = await self.revoked_since("")
+            lost = f"{now_epoch}-{secrets.token_hex(4)}" if now_epoch == epoch else now_epoch
+            return RevocationPage(lost, page.cursor, page.revocations)
+        found = tuple(_revocation(fields) for _, fields in rows)
+        end = rows[-1][0].decode() if rows else position or "0-0"
+        return RevocationPage(now_epoch, f"{now_epoch}/{end}", found)
+
+    async def close(self) -> None:
+        """See SharedCache."""
+        for client in (self._client, *self._others):
+            await client.aclose()
+
+    async def _eval(self, script: str, keys: Sequence[str], *arguments: object) -> Any:
+        """Run a script. Tried again where the client took a connection away before anything was sent on it.
+
+        A cluster's client does that while it learns of a failover; it shows as an AttributeError.
+        """
+        for _ in range(_ATTEMPTS_MAX - 1):
+            try:
+                return await self._within(self._client.eval(script, len(keys), *keys, *arguments))
+            except AttributeError:
+                await anyio.lowlevel.checkpoint()
+        try:
+            return await self._within(self._client.eval(script, len(keys), *keys, *arguments))
+        except AttributeError as error:
+            raise CacheUnavailableError("the cache's nodes are changing their roles") from error
+
+    async def _within(self, call: Awaitable[T]) -> T:
+        from redis.exceptions import RedisError
+
+        try:
+            with anyio.fail_after(self._seconds_max):
+                return await call
+        except (RedisError, OSError, TimeoutError) as error:
+            # The kind of the error and never its text, which may hold what was sent.
+            raise CacheUnavailableError(f"the cache does not answer: {type(error).__name__}") from error
+
+
+def _revocation(fields: Sequence[bytes]) -> Revocation:
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    return Revocation(values[b"n"].decode(), int(values[b"e"]))
+
+
+def _stream_id(text: str) -> tuple[int, int]:
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+async def _node(client: Any) -> Any:
+    """Who to listen to. A cluster hands each message on to every node, so any one of them will do."""
+    if not hasattr(client, "get_random_node"):
+        return client
+    from redis.asyncio import Redis
+
+    await client.initialize()
+    node = client.get_random_node()
+    kept = {"password", "username", "socket_timeout", "socket_connect_timeout"}
+    options = {name: value for name, value in client.connection_kwargs.items() if name in kept}
+    return Redis(host=node.host, port=node.port, **options)
+
+
+def _clients(url: str, seconds_max: float) -> tuple[Any, tuple[Any, ...]]:
+    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio.cluster import ClusterNode
+    from redis.asyncio.sentinel import Sentinel
+
+    parts = urlsplit(url)
+    limits: dict[str, Any] = {"socket_timeout": seconds_max, "socket_connect_timeout": seconds_max}
+    if parts.scheme not in {_CLUSTER, _SENTINEL}:
+        return Redis.from_url(url, **limits), ()
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    if password:
+        limits["password"] = unquote(password)
+    if user:
+        limits["username"] = unquote(user)
+    places = [_host_and_port(text, 6379 if parts.scheme == _CLUSTER else 26_379) for text in hosts.split(",")]
+    if parts.scheme == _CLUSTER:
+        return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in places], **limits), ()
+    sentinel: Any = Sentinel(places, sentinel_kwargs=limits, **limits)  # type: ignore[no-untyped-call]  # redis-py's
+    return sentinel.master_for(parts.path.strip("/") or _PREFIX), tuple(sentinel.sentinels)
+
+
+def _host_and_port(text: str, default: int) -> tuple[str, int]:
+    host, _, port = text.partition(":")
+    return host, int(port) if port else default

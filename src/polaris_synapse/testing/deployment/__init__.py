@@ -1,0 +1,1 @@
+"""Checks and load against a running deployment, whatever it runs on."""

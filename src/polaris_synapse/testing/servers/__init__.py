@@ -1,0 +1,1 @@
+"""Real servers for tests: found, or started on loopback in temporary folders."""

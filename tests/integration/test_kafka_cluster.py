@@ -1,0 +1,178 @@
+"""A desk as seven processes on Kafka behaves as the desk in one process does: the same orders, the same refusals."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from polaris_synapse.testing.cluster import SERVICES, ClusterDesk
+from polaris_synapse.testing.faults.cluster_checks import unbalanced_assets
+from polaris_synapse.testing.servers.kafka import KafkaServer
+
+pytestmark = pytest.mark.timeout(400)
+WAIT_SECONDS_MAX = 45.0
+
+
+@pytest.fixture(scope="module")
+def desk(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterDesk]:
+    """Seven services that all tests of this file share."""
+    directory = tmp_path_factory.mktemp("cluster") / "desk"
+    with ClusterDesk(directory, kafka_server.bootstrap, prefix=f"t-{secrets.token_hex(4)}.") as one:
+        one.make_topics()
+        one.start(seconds_max=200)
+        yield one
+
+
+def order(desk: ClusterDesk, **fields: Any) -> Any:
+    """Send an order on the account ``main``."""
+    body = {"account": "main", "client_order_id": secrets.token_hex(6), "side": "BUY", "type": "MARKET"} | fields
+    return desk.request("order-gateway", "POST", "/orders", body)
+
+
+def until(read: Callable[[], Any], condition: Callable[[Any], bool]) -> Any:
+    """Read again until a condition holds; what was read. Services hear of each other's decisions a moment later."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        found = read()
+        if condition(found):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def read_order(desk: ClusterDesk, order_id: int) -> Any:
+    """One order as the read models have it."""
+    return desk.json("order-gateway", "GET", f"/orders/{order_id}")
+
+
+def state_of(desk: ClusterDesk, order_id: int) -> str:
+    """An order's state."""
+    found = read_order(desk, order_id)
+    return str(found.get("order", found)["state"])
+
+
+def test_an_order_is_filled_at_the_paper_venue(desk: ClusterDesk) -> None:
+    """A market order goes through five services and back; its fills and the balance are there to read."""
+    answer = order(desk, symbol="BTCUSDT", quantity="0.01")
+    assert answer.status_code == 201, answer.text
+    order_id = answer.json()["order"]["order_id"]
+    until(lambda: state_of(desk, order_id), lambda state: state == "FILLED")
+    executions = desk.json("order-gateway", "GET", f"/executions?account=main&order_id={order_id}")["executions"]
+    assert sum(float(one["quantity"]) for one in executions) == pytest.approx(0.01)
+    assert all(one["simulated"] for one in executions)
+
+
+def test_the_same_client_order_id_has_one_effect(desk: ClusterDesk) -> None:
+    """Sent again, an order is answered with the one that exists; another order under its id is refused."""
+    fields = {"symbol": "BTCUSDT", "quantity": "0.011", "client_order_id": secrets.token_hex(6)}
+    first, again = order(desk, **fields), order(desk, **fields)
+    assert first.json()["order"]["order_id"] == again.json()["order"]["order_id"]
+    other = order(desk, **(fields | {"quantity": "0.012"}))
+    assert other.json()["reason"] == "DUPLICATE_CLIENT_ORDER_ID"
+
+
+def test_an_order_rests_on_the_desk_s_own_book_and_is_cancelled(desk: ClusterDesk) -> None:
+    """The internal book takes an order, market data shows its level, and a cancel takes it off again."""
+    answer = order(desk, symbol="BTCUSDT.INT", type="LIMIT", price="59000", quantity="0.01")
+    assert answer.status_code == 201, answer.text
+    order_id = answer.json()["order"]["order_id"]
+    until(lambda: state_of(desk, order_id), lambda state: state == "WORKING")
+    book = until(
+        lambda: desk.json("market-data-handler", "GET", "/book/BTCUSDT.INT"),
+        lambda found: any(float(price) == 59000 for price, _ in found["bids"]),
+    )
+    assert book["source"] == "internal"
+    assert desk.request("order-gateway", "DELETE", f"/orders/{order_id}").status_code == 200
+    until(lambda: state_of(desk, order_id), lambda state: state == "CANCELLED")
+
+
+def test_a_tripped_breaker_refuses_orders(desk: ClusterDesk) -> None:
+    """The breaker of the whole desk stops new orders wherever their accounts are, until a person resets it."""
+    assert desk.json("risk-manager", "POST", "/circuit-breaker/activate", {"note": "test"})["changed"]
+    assert order(desk, symbol="BTCUSDT", quantity="0.013").json()["reason"] == "CIRCUIT_BREAKER"
+    assert desk.json("risk-manager", "POST", "/circuit-breaker/reset", {"note": "test"})["changed"]
+    assert order(desk, symbol="BTCUSDT", quantity="0.014").status_code == 201
+
+
+def test_the_kill_switch_cancels_and_stops(desk: ClusterDesk) -> None:
+    """At CANCEL_ALL open orders end and new ones are refused; switched off, orders go through again."""
+    resting = order(desk, symbol="BTCUSDT.INT", type="LIMIT", price="58500", quantity="0.01").json()["order"][
+        "order_id"
+    ]
+    until(lambda: state_of(desk, resting), lambda state: state == "WORKING")
+    pulled = desk.request("risk-manager", "POST", "/kill-switch", {"level": 2, "note": "test"})
+    assert pulled.status_code == 200, pulled.text
+    until(lambda: state_of(desk, resting), lambda state: state == "CANCELLED")
+    assert order(desk, symbol="BTCUSDT", quantity="0.015").json()["reason"] == "KILL_SWITCH"
+    assert desk.request("risk-manager", "POST", "/kill-switch", {"level": 0, "note": "test"}).status_code == 200
+    assert order(desk, symbol="BTCUSDT", quantity="0.016").status_code == 201
+
+
+def test_a_sanctions_hold_stops_an_account(desk: ClusterDesk) -> None:
+    """Compliance's verdict reaches risk over the log, and so does its lifting."""
+    held = desk.request("compliance-gateway", "POST", "/accounts/main/sanctions-hold", {"held": True, "note": "test"})
+    assert held.status_code == 200, held.text
+    sizes = iter(range(170, 999))
+    until(
+        lambda: order(desk, symbol="BTCUSDT", quantity=f"0.00{next(sizes)}").json().get("reason", ""),
+        lambda reason: reason == "COMPLIANCE_SANCTIONED",
+    )
+    desk.request("compliance-gateway", "POST", "/accounts/main/sanctions-hold", {"held": False, "note": "test"})
+    until(
+        lambda: order(desk, symbol="BTCUSDT", quantity=f"0.00{next(sizes)}").status_code,
+        lambda status: status == 201,
+    )
+
+
+def test_what_happened_is_in_the_audit_chain(desk: ClusterDesk) -> None:
+    """The chain of the cluster verifies, and the order path is in it."""
+    found = until(
+        lambda: desk.json("compliance-gateway", "GET", "/audit/verify"), lambda verdict: verdict["entries"] > 10
+    )
+    assert found["valid"], found
+
+
+def test_every_service_answers_for_itself(desk: ClusterDesk) -> None:
+    """Health, readiness and metrics are served by each, and nobody serves a partition that lags."""
+    for name in SERVICES:
+        url = desk.service(name).url
+        assert desk.client.get(f"{url}/health").status_code == 200
+        assert desk.client.get(f"{url}/ready").json() == {"ready": True, "service": name, "failing": {}}
+        assert "polaris_" in desk.client.get(f"{url}/metrics").text
+        assert all(one["live"] for one in desk.client.get(f"{url}/partitions").json()["partitions"])
+
+
+def test_two_gateways_answer_for_the_same_orders(desk: ClusterDesk) -> None:
+    """A second order gateway takes orders at once, and each sees the other's."""
+    desk.add("order-gateway")
+    try:
+        desk.wait_ready(seconds_max=120)
+        body = {"account": "main", "symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.0091"}
+        answer = desk.request("order-gateway", "POST", "/orders", body | {"client_order_id": "second"}, number=1)
+        assert answer.status_code == 201, answer.text
+        order_id = answer.json()["order"]["order_id"]
+        until(lambda: state_of(desk, order_id), lambda state: state == "FILLED")
+        again = desk.request("order-gateway", "POST", "/orders", body | {"client_order_id": "second"}, number=0)
+        assert again.json()["order"]["order_id"] == order_id
+    finally:
+        desk.instances["order-gateway"].pop().stop()
+
+
+def test_a_desk_stopped_in_order_goes_on_where_it_was(desk: ClusterDesk) -> None:
+    """Every service ends with 0 on SIGTERM; started again, the open order is there and the ledger sums to zero."""
+    resting = order(desk, symbol="BTCUSDT.INT", type="LIMIT", price="58700", quantity="0.01").json()["order"][
+        "order_id"
+    ]
+    until(lambda: state_of(desk, resting), lambda state: state == "WORKING")
+    assert set(desk.stop().values()) == {0}
+    assert unbalanced_assets(desk.directory) == []
+    desk.start(seconds_max=200)
+    assert state_of(desk, resting) == "WORKING"
+    until(
+        lambda: desk.request("order-gateway", "DELETE", f"/orders/{resting}").status_code, lambda status: status == 200
+    )
+    until(lambda: state_of(desk, resting), lambda state: state == "CANCELLED")

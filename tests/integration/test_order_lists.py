@@ -1,0 +1,358 @@
+"""Order lists through risk and matching together: what they reserve, how they end, and what survives a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.integration.test_risk_with_matching import Pair
+from tests.unit.risk.bench import ONE, of_type, usdt
+
+from polaris_synapse.domain.instruments import InstrumentStatus
+from polaris_synapse.domain.messages import (
+    Answer,
+    CancelAll,
+    CancelOrder,
+    CancelOrderList,
+    KillLevel,
+    OrderListUpdated,
+    ReplaceOrder,
+    SetInstrumentStatus,
+    SubmitOrder,
+    SubmitOrderList,
+    Tick,
+)
+from polaris_synapse.domain.order_lists import ListKind, ListState, OrderList, OrderListRequest
+from polaris_synapse.domain.orders import Order, OrderRequest, OrderState, OrderType, Side, TimeInForce
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.risk.core import RiskCore
+
+STOP: dict[str, Any] = {"type": OrderType.STOP, "price_ticks": 0, "stop_price_ticks": 5_900_000}
+
+
+class Lists(Pair):
+    """Two cores and short ways to place lists for bob, who owns one BTC."""
+
+    def leg(self, **changes: Any) -> OrderRequest:
+        """A leg of bob's, in lots of 0.00001 BTC."""
+        values = {"side": Side.SELL, "price": 61_000, "lots": 1_000, "account": "bob"} | changes
+        return self.bench.request(symbol="BTCUSDT.INT", **values, client_list_id="L")
+
+    def submission(self, **changes: Any) -> SubmitOrder:
+        """An order of alice's."""
+        return SubmitOrder(time_ns=self.bench.now, order=self.bench.request(symbol="BTCUSDT.INT", **changes))
+
+    def place(self, kind: ListKind, *legs: OrderRequest, actor: str = "user:bob") -> Answer:
+        """Submit a list; risk's answer."""
+        request = OrderListRequest(account="bob", client_list_id="L", kind=kind, legs=legs)
+        seen = self.send(SubmitOrderList(time_ns=self.bench.now, order_list=request, actor=actor))
+        return of_type(seen, Answer)[0]
+
+    def oco(self, **changes: Any) -> OrderList:
+        """An OCO to sell 0.01 BTC at 61,000 or below 59,000."""
+        answer = self.place(ListKind.OCO, self.leg(**changes), self.leg(**STOP, **changes))
+        assert answer.reason is Reason.NONE, answer.detail
+        assert answer.order_list is not None
+        return answer.order_list
+
+    def orders(self, order_list: OrderList) -> list[Order]:
+        """Its orders as they are now."""
+        return [self.bench.core._desk.orders[order_id].order for order_id in order_list.order_ids]
+
+    def states(self, order_list: OrderList) -> list[OrderState]:
+        """Their states."""
+        return [order.state for order in self.orders(order_list)]
+
+    def state(self, order_list: OrderList) -> ListState:
+        """The list's."""
+        return self.bench.core._desk.state.lists[str(order_list.list_id)].state
+
+    def reserved(self, asset: str = "BTC", account: str = "bob") -> int:
+        """What an account's orders hold."""
+        balance = self.bench.core._desk.state.accounts[account].balances.get(asset)
+        return balance.reserved_units if balance else 0
+
+
+def test_an_oco_reserves_its_larger_order_and_not_the_sum() -> None:
+    """Both orders sell the same BTC, so it is held once; of a buying OCO the dearer order counts."""
+    lists = Lists()
+    order_list = lists.oco()
+    assert lists.states(order_list) == [OrderState.WORKING, OrderState.ARMED]
+    assert lists.reserved() == 1_000 * 1_000
+    lists.send(CancelOrderList(time_ns=lists.bench.now, account="bob", list_id=order_list.list_id))
+    assert lists.reserved() == 0
+    buying = lists.place(
+        ListKind.OCO,
+        lists.leg(side=Side.BUY, price=59_000),
+        lists.leg(side=Side.BUY, type=OrderType.STOP_LIMIT, stop_price_ticks=6_100_000, price=61_200),
+    )
+    assert buying.reason is Reason.DUPLICATE_CLIENT_LIST_ID
+    free = structs.replace(
+        OrderListRequest(account="bob", client_list_id="L2", kind=ListKind.OCO, legs=()),
+        legs=(
+            lists.leg(side=Side.BUY, price=59_000),
+            lists.leg(side=Side.BUY, type=OrderType.STOP_LIMIT, stop_price_ticks=6_100_000, price=61_200),
+        ),
+    )
+    lists.send(SubmitOrderList(time_ns=lists.bench.now, order_list=free))
+    assert lists.reserved("USDT") == usdt(612)
+
+
+def test_when_one_order_trades_the_other_ends() -> None:
+    """A part of the profit order fills: the stop is gone, the rest goes on alone and keeps what it needs."""
+    lists = Lists()
+    order_list = lists.oco()
+    lists.order(account="alice", price=61_000, lots=400)
+    profit, stop = lists.orders(order_list)
+    assert (profit.state, profit.filled_lots) == (OrderState.PARTIALLY_FILLED, 400)
+    assert (stop.state, stop.reason) == (OrderState.EXPIRED, Reason.BOOK_ORDER_LIST)
+    assert lists.reserved() == 600 * 1_000
+    assert lists.state(order_list) is ListState.EXECUTING
+    lists.order(account="alice", price=61_000, lots=600)
+    assert lists.states(order_list) == [OrderState.FILLED, OrderState.EXPIRED]
+    assert lists.state(order_list) is ListState.ALL_DONE
+    assert lists.reserved() == 0
+    assert not lists.book.markets["BTCUSDT.INT"].lists
+
+
+def test_when_the_stop_triggers_the_profit_order_ends_before_it_sells() -> None:
+    """A trade at the stop price: the limit order leaves the book, and the stop sells what is there."""
+    lists = Lists()
+    order_list = lists.oco()
+    lists.order(account="alice", price=59_000, lots=100)
+    lists.order(account="alice", price=58_900, lots=5_000)
+    lists.order(account="bob", side=Side.SELL, price=59_000, lots=100)
+    profit, stop = lists.orders(order_list)
+    assert (profit.state, profit.reason) == (OrderState.EXPIRED, Reason.BOOK_ORDER_LIST)
+    assert (stop.state, stop.filled_lots) == (OrderState.FILLED, 1_000)
+    assert lists.state(order_list) is ListState.ALL_DONE
+
+
+def test_a_stop_that_the_same_command_triggers_sells_nothing_after_the_profit_order_did() -> None:
+    """One sweep buys at the profit price and sets off a stop that falls to the list's own: it sells once, not twice."""
+    lists = Lists()
+    lists.order(account="alice", price=58_900, lots=5_000)
+    order_list = lists.oco()
+    # Alice's stop sells as soon as 61,000 trades, down to 58,900, where bob's stop would fire.
+    lists.bench.fund("BTC", ONE, "alice")
+    lists.order(
+        account="alice", side=Side.SELL, type=OrderType.TAKE_PROFIT, price_ticks=0, stop_price_ticks=6_100_000, lots=50
+    )
+    lists.bench.open_account("carol")
+    lists.bench.fund("USDT", usdt(100_000), "carol")
+    lists.order(account="carol", price=58_950, lots=50)
+    lists.order(account="carol", price=61_000, lots=300)
+    profit, stop = lists.orders(order_list)
+    assert (profit.state, profit.filled_lots) == (OrderState.PARTIALLY_FILLED, 300)
+    assert (stop.state, stop.filled_lots) == (OrderState.EXPIRED, 0)
+    assert lists.book.markets["BTCUSDT.INT"].book.last_price == 5_895_000
+
+
+def test_an_oco_whose_order_is_turned_away_leaves_nothing() -> None:
+    """The stop would trigger at once: both orders are rejected, and nothing is reserved."""
+    lists = Lists()
+    lists.order(account="alice", price=59_000, lots=10)
+    lists.order(account="bob", side=Side.SELL, price=59_000, lots=10)
+    order_list = lists.oco(lots=500)
+    assert lists.states(order_list) == [OrderState.REJECTED, OrderState.REJECTED]
+    found = lists.bench.core._desk.state.lists[str(order_list.list_id)]
+    assert (found.state, found.reason) == (ListState.REJECTED, Reason.BOOK_TRIGGER_IMMEDIATE)
+    assert (lists.reserved(), len(lists.book.markets["BTCUSDT.INT"].book)) == (0, 0)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_cancelling_one_order_of_an_oco_cancels_both(which: int) -> None:
+    """The other follows in the same step."""
+    lists = Lists()
+    order_list = lists.oco()
+    order_id = order_list.order_ids[which]
+    lists.send(CancelOrder(time_ns=lists.bench.now, account="bob", order_id=order_id))
+    assert lists.states(order_list) == [OrderState.CANCELLED] * 2
+    assert (lists.state(order_list), lists.reserved()) == (ListState.ALL_DONE, 0)
+
+
+def test_an_order_of_a_list_cannot_be_changed() -> None:
+    """Its other orders are made for it as it is."""
+    lists = Lists()
+    order_list = lists.oco()
+    seen = lists.send(
+        ReplaceOrder(time_ns=lists.bench.now, account="bob", order_id=order_list.order_ids[0], quantity_lots=10)
+    )
+    assert of_type(seen, Answer)[0].reason is Reason.REPLACE_INVALID
+
+
+def bracket(lists: Lists, **working: Any) -> Answer:
+    """Buy 0.01 BTC at 60,000, then sell it at 61,000 or below 59,000."""
+    return lists.place(
+        ListKind.OTOCO, lists.leg(**{"side": Side.BUY, "price": 60_000} | working), lists.leg(), lists.leg(**STOP)
+    )
+
+
+def test_what_waits_holds_nothing_and_is_placed_when_the_working_order_has_filled() -> None:
+    """A partial fill places nothing yet; the last one places the OCO, which from then on reserves."""
+    lists = Lists()
+    answer = bracket(lists)
+    assert answer.order_list is not None
+    order_list = answer.order_list
+    assert lists.states(order_list) == [OrderState.WORKING, OrderState.APPROVED, OrderState.APPROVED]
+    assert (lists.reserved(), lists.reserved("USDT")) == (0, usdt(600))
+    lists.bench.fund("BTC", ONE, "alice")
+    lists.order(account="alice", side=Side.SELL, price=60_000, lots=400)
+    assert lists.states(order_list) == [OrderState.PARTIALLY_FILLED, OrderState.APPROVED, OrderState.APPROVED]
+    lists.order(account="alice", side=Side.SELL, price=60_000, lots=600)
+    assert lists.states(order_list) == [OrderState.FILLED, OrderState.WORKING, OrderState.ARMED]
+    assert lists.reserved() == 1_000 * 1_000
+    lists.order(account="alice", price=61_000, lots=1_000)
+    assert lists.states(order_list) == [OrderState.FILLED, OrderState.FILLED, OrderState.EXPIRED]
+    assert (lists.state(order_list), lists.reserved()) == (ListState.ALL_DONE, 0)
+
+
+def test_a_waiting_sell_is_cut_to_what_the_fee_left() -> None:
+    """Whoever owns no other BTC sells what the buy brought, less its fee, and not one lot more than that."""
+    lists = Lists()
+    lists.bench.fund("BTC", -ONE, "bob")
+    lists.bench.fund("BTC", ONE, "alice")
+    answer = bracket(lists)
+    assert answer.order_list is not None
+    lists.order(account="alice", side=Side.SELL, price=60_000, lots=1_000)
+    _, profit, stop = lists.orders(answer.order_list)
+    assert (profit.state, profit.quantity_lots) == (OrderState.WORKING, 999)
+    assert (stop.state, stop.quantity_lots) == (OrderState.ARMED, 999)
+    assert lists.reserved() == 999 * 1_000
+
+
+@pytest.mark.parametrize("how", ["working", "waiting", "list", "all", "kill"])
+def test_however_a_list_is_cancelled_all_of_it_ends(how: str) -> None:
+    """One of its orders, the list by its id, everything of the account, the kill switch: nothing is left."""
+    lists = Lists()
+    answer = bracket(lists)
+    assert answer.order_list is not None
+    order_list, now = answer.order_list, lists.bench.now
+    if how == "kill":
+        lists.work_off(lists.bench.kill(KillLevel.CANCEL_ALL))
+    else:
+        lists.send(
+            {
+                "working": CancelOrder(time_ns=now, account="bob", order_id=order_list.order_ids[0]),
+                "waiting": CancelOrder(time_ns=now, account="bob", order_id=order_list.order_ids[2]),
+                "list": CancelOrderList(time_ns=now, account="bob", client_list_id="L"),
+                "all": CancelAll(time_ns=now, account="bob"),
+            }[how]
+        )
+    assert set(lists.states(order_list)) == {OrderState.CANCELLED}
+    assert lists.state(order_list) is ListState.ALL_DONE
+    assert (lists.reserved(), lists.reserved("USDT")) == (0, 0)
+
+
+def test_what_waits_ends_with_a_working_order_that_expires() -> None:
+    """An immediate working order that finds nothing: what waited for it expires."""
+    lists = Lists()
+    answer = bracket(lists, time_in_force=TimeInForce.IOC)
+    assert answer.order_list is not None
+    assert lists.states(answer.order_list) == [OrderState.EXPIRED] * 3
+    assert lists.state(answer.order_list) is ListState.ALL_DONE
+
+
+def test_what_waits_is_checked_when_it_is_placed() -> None:
+    """The second order buys with money that is gone by then: it is rejected with the reason, and the list ends."""
+    lists = Lists()
+    answer = lists.place(
+        ListKind.OTO,
+        lists.leg(price=60_000),
+        lists.leg(side=Side.BUY, price=59_000, lots=170_000),
+    )
+    assert answer.reason is Reason.NONE, answer.detail
+    assert answer.order_list is not None
+    lists.bench.fund("USDT", -usdt(50_000), "bob")
+    lists.order(account="alice", price=60_000, lots=1_000)
+    working, waiting = lists.orders(answer.order_list)
+    assert working.state is OrderState.FILLED
+    assert (waiting.state, waiting.reason) == (OrderState.REJECTED, Reason.INSUFFICIENT_FUNDS)
+    found = lists.bench.core._desk.state.lists[str(answer.order_list.list_id)]
+    assert (found.state, found.reason) == (ListState.ALL_DONE, Reason.INSUFFICIENT_FUNDS)
+
+
+def test_the_same_list_again_is_the_same_list() -> None:
+    """Repeated word for word it is answered with what exists; with other content its id is taken."""
+    lists = Lists()
+    legs = (lists.leg(), lists.leg(**STOP))
+    first, again = (lists.place(ListKind.OCO, *legs) for _ in range(2))
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert first.order_ids == again.order_ids
+    assert lists.place(ListKind.OCO, legs[0], lists.leg(**STOP)).reason is Reason.DUPLICATE_CLIENT_LIST_ID
+
+
+def test_a_list_is_refused_as_a_whole() -> None:
+    """One order that fails a check, a wrong shape, an agent: nothing is placed, and the answer says why."""
+    lists = Lists()
+    assert lists.place(ListKind.OCO, lists.leg()).reason is Reason.ORDER_LIST_INVALID
+    assert lists.place(ListKind.OCO, lists.leg(), lists.leg()).reason is Reason.ORDER_LIST_INVALID
+    too_much = lists.place(ListKind.OCO, lists.leg(lots=200_000), lists.leg(**STOP, lots=200_000))
+    assert (too_much.reason, too_much.detail[:24]) == (Reason.INSUFFICIENT_FUNDS, "Order 1 of the list: The")
+    agent = lists.place(ListKind.OCO, lists.leg(), lists.leg(**STOP), actor="agent:jarvis")
+    assert agent.reason is Reason.FEATURE_NOT_SUPPORTED
+    assert agent.order_list is not None
+    assert agent.order_list.state is ListState.REFUSED
+    assert (len(lists.bench.core._desk.orders), lists.reserved()) == (0, 0)
+
+
+def test_an_order_that_runs_out_in_a_halt_ends_its_list_when_the_book_opens() -> None:
+    """A halted book cancels nothing, so the other order goes before anything can trade again."""
+    lists = Lists()
+    now = lists.bench.now
+    answer = lists.place(
+        ListKind.OCO, lists.leg(time_in_force=TimeInForce.GTD, expire_time_ns=now + 10**9), lists.leg(**STOP)
+    )
+    assert answer.order_list is not None
+
+    def say(status: InstrumentStatus) -> None:
+        lists.work_off([SetInstrumentStatus(time_ns=now, symbol="BTCUSDT.INT", status=status)])
+
+    say(InstrumentStatus.HALTED)
+    lists.work_off([Tick(time_ns=now + 2 * 10**9)])
+    assert lists.states(answer.order_list) == [OrderState.EXPIRED, OrderState.ARMED]
+    restored = MatchingCore()
+    restored.restore(lists.book.snapshot())
+    assert restored.state_hash() == lists.book.state_hash()
+    lists.book = restored
+    say(InstrumentStatus.TRADING)
+    assert lists.states(answer.order_list) == [OrderState.EXPIRED] * 2
+    assert lists.state(answer.order_list) is ListState.ALL_DONE
+
+
+def test_lists_survive_a_restart() -> None:
+    """Both cores from their snapshots: the OCO still ends as one, the bracket still places what waits."""
+    lists = Lists()
+    order_list = lists.oco()
+    risk, matching = RiskCore(), MatchingCore()
+    risk.restore(lists.bench.core.snapshot())
+    matching.restore(lists.book.snapshot())
+    assert (risk.state_hash(), matching.state_hash()) == (lists.bench.core.state_hash(), lists.book.state_hash())
+    lists.bench.core, lists.book = risk, matching
+    seen = lists.order(account="alice", price=61_000, lots=1_000)
+    assert seen.state is OrderState.FILLED
+    assert lists.states(order_list) == [OrderState.FILLED, OrderState.EXPIRED]
+    assert lists.state(order_list) is ListState.ALL_DONE
+
+
+def test_a_list_is_told_of_when_it_changes() -> None:
+    """It is published when it is taken, when what waited is placed, and when it is done."""
+    lists = Lists()
+    told: list[tuple[ListState, int]] = []
+    request = OrderListRequest(
+        account="bob",
+        client_list_id="L",
+        kind=ListKind.OTO,
+        legs=(lists.leg(side=Side.BUY, price=60_000), lists.leg()),
+    )
+    lists.bench.fund("BTC", ONE, "alice")
+    for command in (
+        SubmitOrderList(time_ns=lists.bench.now, order_list=request),
+        lists.submission(side=Side.SELL, price=60_000),
+        lists.submission(price=61_000),
+    ):
+        for update in of_type(lists.send(command), OrderListUpdated):
+            told.append((update.order_list.state, update.order_list.version))
+    assert told == [(ListState.EXECUTING, 0), (ListState.EXECUTING, 1), (ListState.ALL_DONE, 2)]

@@ -1,0 +1,327 @@
+"""One suite over every cache: the twin in memory, and Redis as a single server, a cluster, and behind Sentinel."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from tests.real_servers import start_or_skip
+
+from polaris_synapse.order_gateway.limits import TokenBuckets
+from polaris_synapse.order_gateway.settings import Budget
+from polaris_synapse.storage.cache.memory import MemoryCache
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, SharedCache, Silence
+from polaris_synapse.storage.cache.redis import RedisCache
+from polaris_synapse.storage.cache.revocations import RevocationMirror
+from polaris_synapse.testing.clock import ManualClock
+from polaris_synapse.testing.servers.redis import NativeRedis, RedisCluster, RedisSentinel, RedisServer
+
+pytestmark = pytest.mark.anyio
+
+SECONDS_MAX = 5.0
+NS = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    """Six nodes."""
+    found = start_or_skip(RedisCluster.create)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[RedisSentinel]:
+    """A master, two replicas and three sentinels."""
+    found = start_or_skip(RedisSentinel.create)
+    yield found
+    found.stop()
+
+
+#: Makes one more client of the same cache.
+Open = Callable[[], SharedCache]
+
+
+@pytest.fixture(params=["memory", "single", "cluster", "sentinel"])
+def opener(request: pytest.FixtureRequest) -> Open:
+    """How to open the cache of each kind."""
+    if request.param == "memory":
+        twin = MemoryCache()
+        return lambda: twin
+    fixture = {"single": "redis_server", "cluster": "cluster", "sentinel": "sentinel"}[request.param]
+    server: RedisServer | RedisCluster | RedisSentinel = request.getfixturevalue(fixture)
+    return lambda: RedisCache(server.url, operation_seconds_max=SECONDS_MAX)
+
+
+@asynccontextmanager
+async def clients(opener: Open, count: int) -> AsyncIterator[list[SharedCache]]:
+    """Several clients of one cache, as several processes are."""
+    found = [opener() for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for one in found:
+            await one.close()
+
+
+def unique(name: str) -> str:
+    """A name that no other test uses in the same server."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+async def test_prices_written_by_one_are_read_by_another(opener: Open) -> None:
+    """The newest price of each symbol comes back as it was given; unknown symbols are left out."""
+    a, b = unique("A"), unique("B")
+    async with clients(opener, 2) as (one, other):
+        await one.put_prices({a: b"1.5", b: b"\x00\xff"})
+        await one.put_prices({a: b"1.6"})
+        await one.put_prices({})
+        assert await other.prices([a, b, unique("C")]) == {a: b"1.6", b: b"\x00\xff"}
+        assert await other.prices([]) == {}
+
+
+async def test_a_shared_budget_counts_as_the_gateways_own(opener: Open) -> None:
+    """Step by step the shared bucket grants and refuses what the gateway's own one does, whoever asks."""
+    clock, key = ManualClock(), unique("10.0.0.1")
+    own, budget = TokenBuckets(clock, keys_max=10), Budget("log_ins", 0.5, 3)
+    async with clients(opener, 2) as both:
+        for step, seconds in enumerate((0, 0, 0, 0, 0.5, 1.0, 0.5, 7, 0, 0, 0, 100, 0.001)):
+            clock.advance(seconds)
+            expected = await own.take(budget, key)
+            shared = both[step % 2]
+            found = await shared.take(
+                budget.name, key, per_second=budget.per_second, burst=budget.burst, now_ns=clock.now_ns()
+            )
+            assert found == pytest.approx(expected, abs=1e-5), step
+            if step == 5:
+                await own.give_back(budget, key)
+                await shared.give_back(budget.name, key, burst=budget.burst)
+
+
+async def test_a_budget_is_never_spent_twice(opener: Open) -> None:
+    """Forty requests at once over four clients: exactly the burst is granted."""
+    key = unique("10.0.0.2")
+    granted = 0
+
+    async def ask(client: SharedCache) -> None:
+        nonlocal granted
+        wait = await client.take("orders", key, per_second=0.001, burst=10, now_ns=NS)
+        granted += wait == 0.0
+
+    async with clients(opener, 4) as four, anyio.create_task_group() as group:
+        for number in range(40):
+            group.start_soon(ask, four[number % 4])
+    assert granted == 10
+
+
+async def test_a_clock_that_is_behind_gives_nothing_away(opener: Open) -> None:
+    """A process whose clock lags neither refills the bucket nor takes it back."""
+    key = unique("10.0.0.3")
+    async with clients(opener, 2) as (ahead, behind):
+        assert await ahead.take("x", key, per_second=1, burst=1, now_ns=100 * NS) == 0.0
+        assert await behind.take("x", key, per_second=1, burst=1, now_ns=50 * NS) == pytest.approx(1.0)
+        assert await ahead.take("x", key, per_second=1, burst=1, now_ns=101 * NS) == 0.0
+
+
+async def test_what_is_published_reaches_everybody_who_listens(opener: Open) -> None:
+    """All listeners of a channel hear it in order, and no other channel does."""
+    channel = unique("fills")
+    async with (
+        clients(opener, 3) as (sender, one, other),
+        one.listen(channel, silence_seconds=5) as first,
+        other.listen(channel, silence_seconds=5) as second,
+    ):
+        await sender.publish(unique("elsewhere"), b"no")
+        for number in range(3):
+            await sender.publish(channel, b"%d" % number)
+        with anyio.fail_after(10):
+            assert [await anext(first) for _ in range(3)] == [b"0", b"1", b"2"]
+            assert [await anext(second) for _ in range(3)] == [b"0", b"1", b"2"]
+
+
+async def test_a_quiet_channel_is_no_silence(opener: Open) -> None:
+    """While nothing is said the connection proves that it lives, and the next message still arrives."""
+    channel = unique("quiet")
+    async with (
+        clients(opener, 2) as (sender, listener),
+        listener.listen(channel, silence_seconds=0.2) as heard,
+        anyio.create_task_group() as group,
+    ):
+
+        async def later() -> None:
+            # Long enough for several questions whether the connection lives.
+            await anyio.sleep(1.0)
+            await sender.publish(channel, b"at last")
+
+        group.start_soon(later)
+        with anyio.fail_after(10):
+            assert await anext(heard) == b"at last"
+
+
+async def test_revocations_are_read_once_and_in_order(opener: Open) -> None:
+    """A cursor goes on where it was; the empty one begins at the beginning."""
+    names = [unique("token") for _ in range(3)]
+    async with clients(opener, 2) as (one, other):
+        before = await other.revoked_since("")
+        await one.revoke([Revocation(names[0], 5), Revocation(names[1], 0)])
+        page = await other.revoked_since(before.cursor)
+        assert page.revocations == (Revocation(names[0], 5), Revocation(names[1], 0))
+        assert page.epoch == before.epoch
+        await other.revoke([Revocation(names[2], 7)])
+        assert (await one.revoked_since(page.cursor)).revocations == (Revocation(names[2], 7),)
+        assert {one.name for one in (await one.revoked_since("")).revocations} >= set(names)
+
+
+async def test_every_process_learns_of_a_revocation(opener: Open) -> None:
+    """Log out at one gateway, and the others know at their next look; expired ones are forgotten."""
+    clock, name, short = ManualClock(), unique("token"), unique("token")
+    async with clients(opener, 2) as (one, other):
+        here, there = RevocationMirror(one, clock), RevocationMirror(other, clock)
+        assert not there.is_current()
+        assert await here.compare()
+        assert await there.compare()
+        here.add(name, 0)
+        here.add(short, clock.now_ns() + NS)
+        assert here.is_revoked(name)
+        assert await here.publish()
+        assert await there.compare()
+        assert there.is_current()
+        assert there.is_revoked(name)
+        assert there.is_revoked(short)
+        clock.advance(2)
+        assert await there.compare()
+        assert there.is_revoked(name)
+        assert not there.is_revoked(short)
+
+
+@pytest.fixture
+def single() -> Iterator[NativeRedis]:
+    """A server that a test may kill."""
+    found = start_or_skip(NativeRedis.create)
+    yield found
+    found.stop()
+
+
+async def eventually(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it works."""
+    with anyio.fail_after(30):
+        while not await attempt():
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("loss", ["flush", "restart"])
+async def test_a_cache_that_forgets_is_told_again(single: NativeRedis, loss: str) -> None:
+    """After a flush or a restart without its data, revocations come back from whoever knows them."""
+    clock, name = ManualClock(), unique("key")
+    async with clients(lambda: RedisCache(single.url, operation_seconds_max=SECONDS_MAX), 2) as (one, other):
+        here = RevocationMirror(one, clock)
+        here.add(name, 0)
+        assert await here.compare()
+        if loss == "flush":
+            single.command("FLUSHALL")
+        else:
+            await anyio.to_thread.run_sync(single.kill)
+            await anyio.to_thread.run_sync(single.start)
+        await eventually(here.compare)
+        late = RevocationMirror(other, clock)
+        await eventually(late.compare)
+        assert late.is_revoked(name)
+
+
+async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None:
+    """While the cache is gone every call says so, and the mirror soon is no longer current; afterwards all is well."""
+    clock = ManualClock()
+    cache = RedisCache(single.url, operation_seconds_max=0.5)
+    mirror = RevocationMirror(cache, clock, stale_seconds_max=5)
+    assert await mirror.compare()
+    await anyio.to_thread.run_sync(single.kill)
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: cache.prices(["A"]),
+        lambda: cache.put_prices({"A": b"1"}),
+        lambda: cache.take("x", "y", per_second=1, burst=1, now_ns=0),
+        lambda: cache.give_back("x", "y", burst=1),
+        lambda: cache.publish("x", b"y"),
+        lambda: cache.revoke([Revocation("z", 0)]),
+        lambda: cache.revoked_since(""),
+    )
+    for call in calls:
+        with pytest.raises(CacheUnavailableError):
+            await call()
+    clock.advance(4)
+    assert not await mirror.compare()
+    assert mirror.is_current()
+    clock.advance(2)
+    assert not mirror.is_current()
+    await anyio.to_thread.run_sync(single.start)
+    await eventually(mirror.compare)
+    assert mirror.is_current()
+    await cache.close()
+
+
+async def test_a_listener_notices_that_its_server_is_gone(single: NativeRedis) -> None:
+    """A killed server ends the stream with a Silence, and one that hangs does so after the given time."""
+    cache = RedisCache(single.url, operation_seconds_max=SECONDS_MAX)
+    async with cache.listen("x", silence_seconds=0.4) as heard:
+        await anyio.to_thread.run_sync(single.kill)
+        with anyio.fail_after(20):
+            assert isinstance(await anext(heard), Silence)
+    await anyio.to_thread.run_sync(single.start)
+    await cache.close()
+
+
+async def test_a_failover_of_the_cluster_is_survived(cluster: RedisCluster) -> None:
+    """A master dies: its slots answer again from its replica, and revocations are still known to everybody."""
+    clock, name = ManualClock(), unique("token")
+    await anyio.to_thread.run_sync(cluster.wait_for_replicas)
+    async with clients(lambda: RedisCache(cluster.url, operation_seconds_max=SECONDS_MAX), 2) as (one, other):
+        here, there = RevocationMirror(one, clock), RevocationMirror(other, clock)
+        here.add(name, 0)
+        assert await here.compare()
+        assert await there.compare()
+        victim = cluster.masters()[0]
+        await anyio.to_thread.run_sync(victim.kill)
+        try:
+            await eventually(here.compare)
+            await eventually(there.compare)
+            assert there.is_revoked(name)
+
+            async def takes() -> bool:
+                try:
+                    for number in range(20):
+                        await one.take("x", f"{name}{number}", per_second=1, burst=5, now_ns=NS)
+                except CacheUnavailableError:
+                    return False
+                return True
+
+            await eventually(takes)
+        finally:
+            await anyio.to_thread.run_sync(victim.start)
+            await anyio.to_thread.run_sync(cluster.wait_for_replicas)
+
+
+async def test_a_failover_behind_sentinel_is_survived(sentinel: RedisSentinel) -> None:
+    """The master dies: the promoted replica answers under the same URL, and nothing that was revoked is forgotten."""
+    clock, name = ManualClock(), unique("token")
+    async with clients(lambda: RedisCache(sentinel.url, operation_seconds_max=SECONDS_MAX), 1) as (one,):
+        mirror = RevocationMirror(one, clock)
+        mirror.add(name, 0)
+        assert await mirror.compare()
+        victim = sentinel.master()
+        await anyio.to_thread.run_sync(victim.kill)
+        try:
+            await eventually(mirror.compare)
+            assert sentinel.master().port != victim.port
+            assert name in {one.name for one in (await one.revoked_since("")).revocations}
+        finally:
+            await anyio.to_thread.run_sync(victim.start)
+
+
+def test_a_password_is_in_no_error() -> None:
+    """A cache's URL with its password never shows in what it raises or is."""
+    cache = RedisCache("redis://:very-secret@127.0.0.1:1/0")
+    assert "very-secret" not in repr(cache)

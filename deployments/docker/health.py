@@ -15,7 +15,7 @@ def main() -> int:
         return 2
     path = sys.argv[2] if len(sys.argv) == 3 else "/ready"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{int(sys.argv[1])}{path}", timeout=4):  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{int(sys.argv[1])}{path}", timeout=4):
             return 0
     except urllib.error.HTTPError as error:
         sys.stdout.write(error.read(2000).decode("utf-8", "replace") + "\n")

@@ -15,6 +15,8 @@ readonly SERVER_PACKAGES=(
     "nginx nginx-light"
     "promtool prometheus"
     "amtool prometheus-alertmanager"
+    "java openjdk-17-jre-headless"
+    "mvn maven"
 )
 # Both steps of apt-get together stay below ten minutes; a minute is usual.
 readonly APT_UPDATE_SECONDS_MAX=120

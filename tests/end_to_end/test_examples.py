@@ -15,10 +15,20 @@ import pytest
 from tests.documents import CHECKOUT
 from tests.end_to_end.support import polaris, until, write_config
 
-from polaris_synapse.testing.desk_process import DeskProcess
+from polaris_synapse.testing.desk_process import DeskProcess, decoded
+from polaris_synapse.web.signing import read_key_file, signed_headers
 
 _EXAMPLES: Final = CHECKOUT / "examples"
 _PROGRAM_SECONDS_MAX: Final = 60
+#: An agent from outside that has to ask before nearly every order.
+_MANDATE: Final = {
+    "account": "jarvis",
+    "agent": "helper",
+    "symbols": ["BTCUSDT"],
+    "order_value_max": "1000",
+    "daily_value_max": "5000",
+    "approval_above": "10",
+}
 
 
 class ExampleDesk:
@@ -28,9 +38,16 @@ class ExampleDesk:
         self.desk = desk
         self.key = key
 
-    def command(self, name: str, *arguments: str) -> list[str]:
+    def new_key(self, name: str, *arguments: str) -> Path:
+        """Another key, made as the examples say."""
+        path = self.key.parent / f"{name}.key.json"
+        made = polaris(self.desk, "user", "key", name, "--out", str(path), *arguments)
+        assert made.returncode == 0, made.stderr
+        return path
+
+    def command(self, name: str, *arguments: str, key: Path | None = None, service: str = "gateway") -> list[str]:
         """The command line of a program that trades here."""
-        where = ["--key", str(self.key), "--url", self.desk.place.url("gateway")]
+        where = ["--key", str(key or self.key), "--url", self.desk.place.url(service)]
         return [sys.executable, str(_EXAMPLES / name), *where, *arguments]
 
     def run(self, name: str, *arguments: str) -> str:
@@ -51,7 +68,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleDesk]:
     """A desk without an agent, so that only the programs trade."""
     folder = tmp_path_factory.mktemp("examples")
     key = folder / "bot.key.json"
-    with DeskProcess(folder / "desk", config=str(write_config(folder))) as desk:
+    with DeskProcess(folder / "desk", config=str(write_config(folder, mandates=[_MANDATE]))) as desk:
         made = polaris(desk, "user", "key", "bot", "--role", "TRADER", "--accounts", "main", "--out", str(key))
         assert made.returncode == 0, made.stderr
         yield ExampleDesk(desk, key)
@@ -129,6 +146,47 @@ def test_market_maker_quotes_trades_and_leaves_nothing(here: ExampleDesk) -> Non
     until(lambda: not working(), what="the cancels on disconnect")
     newest = here.desk.json("gateway", "GET", f"/orders?symbol={symbol}&account=main")["orders"][0]
     assert newest["state"] == "FILLED" or newest["reason"] == "CANCELLED_ON_DISCONNECT"
+
+
+def test_protect_leaves_an_exit_that_the_desk_keeps(here: ExampleDesk) -> None:
+    """With an HMAC key and the standard library alone: two orders of one list stand, and go together when asked."""
+    key = here.new_key("guard", "--algorithm", "HMAC_SHA256")
+    printed = _output(here.command("protect.py", key=key))
+    found = re.search(r"Exit (\d+) is EXECUTING: sells at ([\d.]+), or when it falls to ([\d.]+)\.", printed)
+    assert found is not None, printed
+    listed = here.desk.json("gateway", "GET", f"/order-lists/{found[1]}")
+    assert {order["state"] for order in listed["orders"]} == {"WORKING", "ARMED"}
+    assert {order["price"] or order["stop_price"] for order in listed["orders"]} == {found[2], found[3]}
+    assert polaris(here.desk, "order-list", "cancel", found[1]).returncode == 0
+    again = _output(here.command("protect.py", "--cancel", key=key))
+    ended = re.search(r"Exit (\d+) is (?!EXECUTING)[A-Z_]+\.", again)
+    assert ended is not None, again
+    assert here.desk.json("gateway", "GET", "/open-orders?account=main&symbol=BTCUSDT")["orders"] == []
+
+
+def test_approve_decides_by_its_rule(here: ExampleDesk) -> None:
+    """A small purchase of an agent is approved and placed, a large one rejected; each as it was shown."""
+    agent = here.new_key("helper", "--role", "AGENT", "--accounts", "jarvis", "--owner", "helper")
+    approver = here.new_key("approver", "--role", "TRADER", "--accounts", "jarvis")
+    with subprocess.Popen(
+        here.command("approve.py", key=approver, service="llm_agents"), stdout=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            lines = iter(program.stdout.readline, "")
+            for amount, outcome in (("200", "APPROVED"), ("500", "REJECTED")):
+                content = json.dumps(
+                    {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quote_amount": amount, "account": "jarvis"}
+                ).encode()
+                headers = signed_headers(read_key_file(agent), "POST", "/orders", content)
+                held = decoded(here.desk.request("gateway", "POST", "/orders", content=content, headers=headers))
+                line = next(lines)
+                assert line.startswith(f"Request {held['approval_id']} of helper: ")
+                assert f": {outcome} (" in line
+        finally:
+            program.kill()
+    orders = here.desk.json("gateway", "GET", "/orders?account=jarvis&symbol=BTCUSDT")["orders"]
+    assert len(orders) == 1
 
 
 def test_embedded_cores_repeat_themselves() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.end_to_end import refusals_of_authority, refusals_of_orders, refusals_of_requests
+from tests.end_to_end import refusals_of_authority, refusals_of_lists, refusals_of_orders, refusals_of_requests
 from tests.end_to_end.refusal_world import Said, World, check, refusing_config, said_in
 from tests.end_to_end.support import WIDE_LIMITS, Person, Stream, account, write_config
 
@@ -16,7 +16,12 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.testing.desk_process import DeskProcess
 
 #: Which scenario provokes which reason, on the one desk of this file.
-SCENARIOS: Final = refusals_of_requests.SCENARIOS | refusals_of_orders.SCENARIOS | refusals_of_authority.SCENARIOS
+SCENARIOS: Final = (
+    refusals_of_requests.SCENARIOS
+    | refusals_of_orders.SCENARIOS
+    | refusals_of_lists.SCENARIOS
+    | refusals_of_authority.SCENARIOS
+)
 #: The same for reasons that take a desk of their own, and the test below that provokes them.
 ON_DESKS_OF_THEIR_OWN: Final = {
     Reason.OVERLOADED: "test_small_queue_says_that_it_is_full",
@@ -25,16 +30,14 @@ ON_DESKS_OF_THEIR_OWN: Final = {
 #: Reasons that this desk cannot be brought to give from outside, and why.
 NOT_REACHABLE_HERE: Final[dict[Reason, str]] = {
     Reason.NONE: "it is no refusal",
-    Reason.INSTRUMENT_NOT_TRADING: "no interface halts an instrument yet; unit tests of risk hold the check",
-    Reason.BOOK_NOT_OPEN: "no interface halts an instrument yet; the conformance suite of the books holds it",
+    Reason.BOOK_NOT_OPEN: "risk refuses first; the conformance suite of the books holds it",
     Reason.ORDER_TYPE_NOT_SUPPORTED: "both venues take every order type; a live venue will not",
     Reason.TIME_IN_FORCE_NOT_SUPPORTED: "both venues take every time in force; a live venue will not",
     Reason.POSITION_BREAK_OPEN: "needs a venue that disagrees with the desk; tests of execution have one",
-    Reason.BOOK_PRICE_BAND: "no setting gives an instrument a price band yet",
+    Reason.BOOK_PRICE_BAND: "the instruments of this desk have no band; the conformance suite of the books holds it",
     Reason.BOOK_UNKNOWN_ORDER: "risk answers for unknown orders before a book is asked",
     Reason.BOOK_DUPLICATE_ORDER: "risk gives every order its own id",
     Reason.BOOK_FULL: "needs a hundred thousand open orders",
-    Reason.BOOK_ORDER_LIST: "there are no order lists yet",
     Reason.BOOK_COMMAND_LIMIT: "needs thousands of makers under one order; the books' own tests have them",
     Reason.VENUE_REJECTED: "needs a live venue",
     Reason.VENUE_UNKNOWN_OUTCOME: "needs a venue whose answer is lost; tests of execution have one",

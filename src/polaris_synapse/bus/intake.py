@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from polaris_synapse.domain.messages import ActivateBreaker, Message, ResetBreaker, SetKillLevel
 
-#: Commands that stand in front of all that waits. Those that let go are among them, so that none overtakes a later stop.
+#: Commands that stand in front of all that waits. Those that let go are among them: none overtakes a later stop.
 URGENT: Final[frozenset[type[Message]]] = frozenset({SetKillLevel, ActivateBreaker, ResetBreaker})
 #: At most this part of a batch is marks and summaries, so that orders never wait behind a burst of them.
 _DERIVED_SHARE: Final = 4

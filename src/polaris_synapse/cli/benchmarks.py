@@ -56,7 +56,7 @@ def orders(
     batch_orders: Annotated[int, typer.Option(min=1, max=100, help="Orders in one REST batch.")] = 50,
     json_output: JsonOption = False,
 ) -> None:
-    """Start a desk, load it over REST, WebSocket and order port: orders a second, and how long a durable answer takes."""
+    """Start a desk, load it over REST, WebSocket and order port: orders a second, and how long an answer takes."""
     from polaris_synapse.testing.order_benchmark import OPEN_LOOP_RATES, OrderPlan, run_order_benchmark, sentences
 
     plan = OrderPlan(

@@ -15,6 +15,7 @@ from polaris_synapse.domain.messages import AuditEntry
 _SECOND_NS: Final = 1_000_000_000
 _DAY_NS: Final = 86_400 * _SECOND_NS
 _TAIL_BYTES: Final = 65_536
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class AuditLogError(RuntimeError):
@@ -62,7 +63,7 @@ class AuditLog:
     def _write(self, entries: Sequence[AuditEntry]) -> None:
         if not entries:
             return
-        data = memoryview(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
+        data = memoryview(_ENCODER.encode_lines(entries))
         before = os.fstat(self._descriptor).st_size
         try:
             while data:

@@ -80,9 +80,7 @@ def limits_of(entry: LimitSettings, valuation: Asset) -> RiskLimits:
 def fee_tiers_of(tiers: tuple[FeeTierSettings, ...], valuation: Asset) -> tuple[FeeTier, ...]:
     """Fee tiers with their volumes in minor units of the valuation asset."""
     return tuple(
-        FeeTier(
-            volume_units_min=_units(tier.volume_min, valuation), maker_ppm=tier.maker_ppm, taker_ppm=tier.taker_ppm
-        )
+        FeeTier(volume_units_min=_units(tier.volume_min, valuation), maker_ppm=tier.maker_ppm, taker_ppm=tier.taker_ppm)
         for tier in tiers
     )
 

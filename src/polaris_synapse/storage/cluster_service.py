@@ -106,7 +106,7 @@ class ClusterStorage:
             with anyio.fail_after(seconds):
                 for projector in (self.orders, self.compliance):
                     wanted = await self._ends(projector)
-                    while not await self._has(projector, wanted):
+                    while not await self._has(projector, wanted):  # noqa: ASYNC110  # another process writes it
                         await anyio.sleep(_POLL_SECONDS)
         except (TimeoutError, DatabaseUnavailableError):
             raise ReadModelsLagError(f"the read models did not catch up within {seconds:g} s") from None

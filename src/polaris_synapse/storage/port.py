@@ -57,9 +57,7 @@ class ReadModels(Protocol):
         """Orders by descending id. Refused ones never became orders and are not among them."""
         ...
 
-    async def order_list(
-        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
-    ) -> OrderList | None:
+    async def order_list(self, *, account: str | None, list_id: int = 0, client_list_id: str = "") -> OrderList | None:
         """One order list by its id or, when that is 0, by its client list id."""
         ...
 

@@ -101,9 +101,7 @@ class SqlReadModels:
             query = query.where(table.c.order_id < min(before_order_id, 2**63 - 1))
         return await self._all(Order, self._orders, query.order_by(table.c.order_id.desc()).limit(_bounded(limit)))
 
-    async def order_list(
-        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
-    ) -> OrderList | None:
+    async def order_list(self, *, account: str | None, list_id: int = 0, client_list_id: str = "") -> OrderList | None:
         """See ReadModels."""
         table = schema.order_lists
         if list_id:

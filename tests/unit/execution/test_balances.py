@@ -137,6 +137,19 @@ def test_a_desk_that_traded_before_it_asked_takes_the_balance_when_all_is_quiet(
     assert len(desk.open_breaks()) == 1
 
 
+def test_a_late_trade_that_fills_a_cancelled_order_leaves_no_doubt() -> None:
+    """A cancelled order that its last trade fills is waited for no more, so that balances are compared again."""
+    desk = traded(lots=4)
+    desk.cancel()
+    desk.work_off()
+    desk.venue.fill("ps0-1024", 6, 100)
+    desk.work_off()
+    assert desk.state() is OrderState.FILLED
+    desk.venue.deposits["BTC"] += 1
+    desk.compare_balances(ENOUGH)
+    assert [found.symbol for found in desk.open_breaks()] == ["BTC"]
+
+
 def test_a_settled_trade_does_not_open_a_second_break() -> None:
     """A person accounts for a trade that could not be booked; the balance that it made is taken with it."""
     desk = traded()

@@ -174,6 +174,20 @@ def test_a_refused_cancel_leaves_a_replacement_in_doubt() -> None:
     assert (desk.state(), desk.order().filled_lots, desk.order().quantity_lots) == (S.FILLED, 11, 11)
 
 
+def test_cancels_that_are_repeated_do_not_put_off_the_proof_that_an_order_is_absent() -> None:
+    """The kill switch asks again each second for the cancel of an order that never left; it ends all the same."""
+    desk = Miniature()
+    desk.place()
+    desk.crash()
+    for _ in range(20):
+        if desk.state() is not S.UNKNOWN:
+            break
+        desk.cancel()
+        desk.work_off()
+        desk.tick()
+    assert desk.state() is S.REJECTED
+
+
 class Bench:
     """The service's decision about a command whose turn has come."""
 

@@ -313,9 +313,7 @@ class FakeDesk:
         ]
         return found[:limit]
 
-    async def order_list(
-        self, *, account: str | None, list_id: int = 0, client_list_id: str = ""
-    ) -> OrderList | None:
+    async def order_list(self, *, account: str | None, list_id: int = 0, client_list_id: str = "") -> OrderList | None:
         for found in self.lists_by_id.values():
             named = found.list_id == list_id if list_id else found.request.client_list_id == client_list_id
             if named and account in (None, found.request.account):

@@ -223,8 +223,8 @@ def _approval(message: ApprovalChanged) -> Record:
     approval = message.approval
     request = approval.order
     detail = (
-        f"account {approval.account}, agent {approval.agent}, {request.side.value} {request.symbol} {request.type.value}, "
-        f"client order id {request.client_order_id}, order sha256 {approval.order_hash}"
+        f"account {approval.account}, agent {approval.agent}, {request.side.value} {request.symbol} "
+        f"{request.type.value}, client order id {request.client_order_id}, order sha256 {approval.order_hash}"
     )
     if approval.state is ApprovalState.PENDING:
         return Record(approval.actor or DESK, "approval.requested", f"approval:{approval.approval_id}", detail)

@@ -17,8 +17,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``cooldown_seconds``: how long after an order the agent leaves a symbol alone. ``horizon_seconds``: how far ahead a
     view looks, and so when it is scored. ``slippage_ppm_max``: how much worse than the touch an order may fill.
     ``candle_seconds``: the length of the candles it measures; a first view takes twenty of them. ``model_roles``: which
-    of the agents (``fact``, ``subjectivity``) also ask a language model before an order; without its valid answer within
-    ``model_seconds_max`` there is none.
+    of the agents (``fact``, ``subjectivity``) also ask a language model before an order; without its valid answer
+    within ``model_seconds_max`` there is none.
     """
 
     agent: str
@@ -242,10 +242,10 @@ class SentimentScored(Message, frozen=True, kw_only=True, gc=False):
 
     ``symbol`` is an instrument, or ``*`` for every one of them.
     ``score_ppm`` lies in -1,000,000..1,000,000, positive for a rising price; ``confidence_ppm`` in 0..1,000,000.
-    ``source`` names the adapter. ``published_time_ns`` is when the item became public and may not be 0: an item without
-    a date proves nothing about what was known when. ``seen_time_ns`` is when this desk first had it, or in recorded data
-    when it could have had it. ``item_digest`` is the sha256 of the item as fetched, 64 hex digits; the same digest again
-    with a later ``seen_time_ns`` is a repetition and counts once.
+    ``source`` names the adapter. ``published_time_ns`` is when the item became public and may not be 0: an item
+    without a date proves nothing about what was known when. ``seen_time_ns`` is when this desk first had it, or in
+    recorded data when it could have had it. ``item_digest`` is the sha256 of the item as fetched, 64 hex digits; the
+    same digest again with a later ``seen_time_ns`` is a repetition and counts once.
     """
 
     symbol: str

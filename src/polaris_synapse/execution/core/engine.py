@@ -197,7 +197,7 @@ class ExecutionCore:
         if reason is not Reason.NONE:
             self._orders.report(out, order, OrderEvent.REJECT, reason=reason, detail=detail)
             return out
-        order.submit_sent_ns, order.sent_tick = self._state.now_ns, self._state.ticks
+        order.submit_sent_ns, order.submit_tick = self._state.now_ns, self._state.ticks
         self._orders.watch(order)
         out.append(
             VenueSubmit(
@@ -253,7 +253,7 @@ class ExecutionCore:
         asked_ns, now_ns = order.cancel_sent_ns, self._state.now_ns
         if asked_ns and now_ns - asked_ns < self._rules.acknowledge_timeout_ns:
             return NOTHING  # the first one is still on its way
-        order.cancel_sent_ns, order.sent_tick = now_ns, self._state.ticks
+        order.cancel_sent_ns, order.changed_tick = now_ns, self._state.ticks
         self._orders.watch(order)
         return [cancel_command(self._orders, order)]
 
@@ -268,7 +268,7 @@ class ExecutionCore:
                 self._orders.report(out, order, OrderEvent.REJECT_REPLACE, reason=Reason.REPLACE_INVALID, detail=detail)
             return out
         self._orders.follow(order, OrderEvent.REQUEST_REPLACE)
-        order.replace_sent_ns, order.sent_tick = self._state.now_ns, self._state.ticks
+        order.replace_sent_ns, order.changed_tick = self._state.now_ns, self._state.ticks
         order.wanted_terms = (message.quantity_lots, message.price_ticks, message.stop_price_ticks)
         self._orders.watch(order)
         out.append(

@@ -57,8 +57,9 @@ class VenueOrder(Struct, kw_only=True):
     ``queried_ns`` is when the last one was sent and ``counted_ns`` the one whose answer was counted, so that a
     repeated or late answer to the same question never counts twice; ``heard_ns`` is when risk was last told something.
     ``final_check``: it has ended (at ``ended_ns``), and the venue is still to be asked whether that was all.
-    ``sent_tick``, ``queried_tick`` and ``ended_tick`` count the host's ticks up to the last request, the last question
-    and the end; ``answered_tick`` is that of the last question which was answered.
+    ``submit_tick``, ``changed_tick``, ``queried_tick`` and ``ended_tick`` count the host's ticks up to the order's
+    send, its last cancel or replacement, the last question and the end; ``answered_tick`` is that of the last question
+    which was answered.
     """
 
     order_id: int
@@ -90,7 +91,8 @@ class VenueOrder(Struct, kw_only=True):
     disputes: int = 0
     final_check: bool = False
     ended_ns: int = 0
-    sent_tick: int = 0
+    submit_tick: int = 0
+    changed_tick: int = 0
     ended_tick: int = 0
     queried_tick: int = 0
     answered_tick: int = 0

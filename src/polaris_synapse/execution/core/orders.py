@@ -207,6 +207,8 @@ class Orders:
             order.final_check = True
             self.look_again(order, self.now_ns + self.rules.settle_ticks * _TICK_NS)
         else:
+            # Also where a late trade filled what had been cancelled: nothing is owed any more.
+            order.final_check = False
             self.look_again(order, 0)
 
     def _remember_end(self, order: VenueOrder) -> None:

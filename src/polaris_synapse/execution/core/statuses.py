@@ -100,7 +100,8 @@ class VenueStatuses:
         if order.is_terminal:
             self._looked_after_the_end(order, status)
             return
-        late_enough = self._orders.settled(order, status, order.sent_tick)
+        # The send alone counts: cancels that are asked for again and again must not put the proof off for ever.
+        late_enough = self._orders.settled(order, status, order.submit_tick)
         if status.trades_checked and late_enough and self._orders.counts(order, status):
             order.denials += 1
         if order.denials < rules.confirmations:
@@ -220,7 +221,7 @@ class VenueStatuses:
             self._orders.report(out, order, OrderEvent.ARM)
         if order.cancel_wanted and not order.cancel_sent_ns:
             # The cancel was lost on the way. To cancel twice is safe, and whoever asked still wants it.
-            order.cancel_sent_ns, order.sent_tick = self._orders.now_ns, self._orders.state.ticks
+            order.cancel_sent_ns, order.changed_tick = self._orders.now_ns, self._orders.state.ticks
             out.append(cancel_command(self._orders, order))
 
     def _requests_are_settled(self, out: Out, order: VenueOrder, status: VenueOrderStatus) -> bool:
@@ -228,7 +229,7 @@ class VenueStatuses:
         latest_ns = max(order.cancel_sent_ns, order.replace_sent_ns)
         if not latest_ns:
             return True
-        if status.true_at_ns < latest_ns or not self._orders.settled(order, status, order.sent_tick):
+        if status.true_at_ns < latest_ns or not self._orders.settled(order, status, order.changed_tick):
             return False
         order.cancel_sent_ns = 0
         if order.replace_sent_ns:

@@ -131,7 +131,7 @@ class VenueReports:
         if order.is_terminal or not asked:
             return
         if report.event is OrderEvent.REJECT_CANCEL and order.replace_sent_ns:
-            # Back on the book it could not take the replacement that may be in force, nor a fill of the larger quantity.
+            # Back on the book it could take neither the replacement that may be in force nor a fill of its quantity.
             self._orders.lose(out, order, "its cancel was refused while a replacement is in doubt")
         elif is_legal(order, report.event):
             self._orders.report(out, order, report.event, reason=report.reason, detail=report.detail)

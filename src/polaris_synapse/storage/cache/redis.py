@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _PREFIX: Final = "polaris"
 _ATTEMPTS_MAX: Final = 3
+_COMMANDS_AT_ONCE_MAX: Final = 64
 #: In a cluster, keys of one hash tag lie on one node, where a script may touch both.
 _EPOCH_KEY: Final = f"{_PREFIX}:{{revoked}}:epoch"
 _STREAM_KEY: Final = f"{_PREFIX}:{{revoked}}:stream"
@@ -75,6 +76,10 @@ class RedisCache:
         self._seconds_max = operation_seconds_max
         #: The client, and whatever else must be closed with it.
         self._client, self._others = _clients(url, operation_seconds_max)
+        # A cluster's client (redis-py 8.1) lets commands that run at once take each other's connections, which hang or
+        # count twice: there one follows the other.
+        one_by_one = urlsplit(url).scheme == _CLUSTER
+        self._turns: AbstractAsyncContextManager[Any] = anyio.Semaphore(1 if one_by_one else _COMMANDS_AT_ONCE_MAX)
 
     async def put_prices(self, prices: Mapping[str, bytes], /) -> None:
         """See SharedCache."""
@@ -200,8 +205,9 @@ class RedisCache:
         from redis.exceptions import RedisError
 
         try:
-            with anyio.fail_after(self._seconds_max):
-                return await call
+            async with self._turns:
+                with anyio.fail_after(self._seconds_max):
+                    return await call
         except (RedisError, OSError, TimeoutError) as error:
             # The kind of the error and never its text, which may hold what was sent.
             raise CacheUnavailableError(f"the cache does not answer: {type(error).__name__}") from error

@@ -46,6 +46,7 @@ _BACK_SECONDS_MAX: Final = 90.0
 _FREEZE_SECONDS: Final = 30.0
 _BROKER_STARTS_MAX: Final = 3
 _ACCOUNT: Final = "main"
+_OK: Final = 200
 
 
 class FaultFigures(Struct, frozen=True, kw_only=True):
@@ -216,8 +217,9 @@ def _settle(desk: ClusterDesk) -> None:
     """Until nothing is open any more, or for as long as an unknown outcome may take to be found out."""
     deadline = time.monotonic() + _BACK_SECONDS_MAX
     while time.monotonic() < deadline:
-        found = desk.json("order-gateway", "GET", f"/orders?account={_ACCOUNT}&open_only=true")["orders"]
-        if not found:
+        answer = desk.request("order-gateway", "GET", f"/orders?account={_ACCOUNT}&open_only=true")
+        # Just after a fault the read models may be behind, and say so.
+        if answer.status_code == _OK and not answer.json()["orders"]:
             return
         time.sleep(_SETTLE_SECONDS)
 

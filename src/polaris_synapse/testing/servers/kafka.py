@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -16,13 +17,14 @@ from polaris_synapse.testing.servers.kafka_jars import java, kafka_jars
 from polaris_synapse.testing.servers.process import (
     ServerDidNotStartError,
     ServerProcess,
-    free_ports,
     listens,
     server_folder,
 )
 
 VARIABLE: Final = "POLARIS_TEST_KAFKA"
 _FORMAT_SECONDS_MAX: Final = 60
+_PORT_FIRST: Final = 20_000
+_PORT_LAST: Final = 32_000
 _REQUEST_SECONDS_MAX: Final = 5.0
 _HEAP: Final = "-Xmx320m"
 #: What makes a broker of this size quick to start and to stop; the guarantees stay those of production.
@@ -128,7 +130,7 @@ class NativeKafka(KafkaServer):
         """Start a cluster of 1 or 3 brokers. Raises ServerMissingError or ServerDidNotStartError."""
         if brokers not in (1, 3):
             raise ValueError("a cluster for tests has 1 or 3 brokers")
-        ports = free_ports(2 * brokers)
+        ports = _quiet_ports(2 * brokers)
         pairs = [(ports[2 * index], ports[2 * index + 1]) for index in range(brokers)]
         voters = ",".join(f"{node}@127.0.0.1:{pair[1]}" for node, pair in enumerate(pairs, start=1))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -170,6 +172,23 @@ class NativeKafka(KafkaServer):
             node.process.kill()
         for node in self.nodes:
             node.stop()
+
+
+def _quiet_ports(count: int) -> list[int]:
+    """Free ports below those that the system gives to outgoing connections.
+
+    Clients try a dead broker's port again and again; from the same range one of them could be given that very port as
+    its own, and the broker could not come back to it.
+    """
+    first = secrets.randbelow(_PORT_LAST - _PORT_FIRST)
+    found: list[int] = []
+    for step in range(_PORT_LAST - _PORT_FIRST):
+        port = _PORT_FIRST + (first + step) % (_PORT_LAST - _PORT_FIRST)
+        if not listens(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ServerDidNotStartError("no port is free for a broker")
 
 
 def find_or_start(brokers: int = 1) -> KafkaServer:

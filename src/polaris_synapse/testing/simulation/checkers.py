@@ -304,7 +304,8 @@ def one_of_each_list(orders: list[Order]) -> list[Order]:
     for order in orders:
         request = order.request
         if not waits_in_list(order):
-            counted[f"{request.client_list_id}{request.side}" if request.client_list_id else str(order.order_id)] = order
+            name = f"{request.client_list_id}{request.side}" if request.client_list_id else str(order.order_id)
+            counted[name] = order
     return list(counted.values())
 
 

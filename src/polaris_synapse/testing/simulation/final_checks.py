@@ -150,14 +150,14 @@ def _check_money(world: World) -> None:
 
 
 def _check_internal_book(world: World) -> None:
-    """The internal book holds exactly the open orders that risk has there."""
+    """The internal book holds exactly the open orders that risk has there, but those that wait to be placed."""
     assert world.host is not None
     matching = world.host.cores["matching"]
     assert isinstance(matching, MatchingCore)
     here = {
         order_id: order.open_lots
         for order_id, order in world.books.orders.items()
-        if order.venue == INTERNAL_VENUE and order.state not in TERMINAL_STATES
+        if order.venue == INTERNAL_VENUE and order.state not in TERMINAL_STATES and not waits_in_list(order)
     }
     # A row of a book's dump begins with order id, account, flags, price and open lots.
     there = {row[0]: row[4] for market in matching.markets.values() for row in market.dump().book.orders}

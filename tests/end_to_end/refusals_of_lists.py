@@ -7,9 +7,10 @@ from typing import Any, Final
 import httpx2
 from tests.end_to_end.refusal_world import Said, World, said, said_of
 from tests.end_to_end.refusals_of_requests import Scenario
-from tests.end_to_end.support import decoded, fresh_id, price_near
+from tests.end_to_end.support import fresh_id, price_near
 
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.testing.desk_process import decoded
 
 
 def _oco(world: World, **changes: Any) -> httpx2.Response:

@@ -3,8 +3,8 @@
     python scripts/make_pictures.py [--seed 7] [--minutes 15] [--only book --only order]
 
 Nothing is drawn by hand. A desk is started on the usual ports over a new data directory, the commands are run against
-it, and what they print becomes the picture. `why` waits until the analyst has a view and has ordered something, which
-takes a few minutes; `--minutes` bounds that.
+it, and what they print becomes the picture. `why` waits until the analyst has a view and has ordered something, and
+`chat` until it asks for approval, which takes a few minutes; `--minutes` bounds both.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -59,7 +60,13 @@ PICTURES: Final[dict[str, tuple[str, ...]]] = {
     ),
     # Without the list of facts at its end, which has fifty lines.
     "why": ("polaris why latest | sed '/^Facts/,$d'",),
+    # A conversation, said line by line at a terminal; see ``conversation``.
+    "chat": ("polaris chat",),
 }
+_MANDATE: Final = "let the analyst trade BTC and ETH up to 500 USDT an order, 5000 a day, ask me before each order"
+_PROMPT: Final = b"\n> "
+#: Where the explanation goes on with its tables of figures.
+_TABLES: Final = "How the size came about"
 
 
 class PictureDesk:
@@ -107,6 +114,36 @@ class PictureDesk:
         )
         return done.stdout.decode()
 
+    def converse(self, said: list[str]) -> str:
+        """What a terminal shows of `polaris chat` when these lines are typed, each at its prompt."""
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(  # noqa: S603  # our own command, no shell
+            [_POLARIS, "chat"], env=self._environment, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            for line in [*said, "exit"]:
+                while not shown.endswith(_PROMPT):
+                    shown += os.read(ours, 65_536)
+                os.write(ours, line.encode() + b"\n")
+                # The echo ends what was shown until then, so that the next prompt is a new one.
+                while not shown.endswith(b"\n"):
+                    shown += os.read(ours, 65_536)
+            process.wait()
+        os.close(ours)
+        return shown.decode().replace("\r", "").removesuffix("> exit\n")
+
+    def wait_for_request(self, minutes: float) -> dict[str, Any]:
+        """The request for approval that the analyst makes under a mandate to ask. Exits when time is up."""
+        self.run(f"polaris mandate write '{_MANDATE}' --yes")
+        deadline = time.monotonic() + minutes * 60
+        while time.monotonic() < deadline:
+            waiting: list[dict[str, Any]] = json.loads(self.run("polaris approvals list --json"))["approvals"]
+            if waiting:
+                return waiting[0]
+            time.sleep(_POLL_SECONDS)
+        raise SystemExit("The analyst asked for nothing in that time; try another --seed or more --minutes.")
+
     def wait_for_view(self, minutes: float) -> None:
         """Until the analyst's newest decision orders something, or at least comes from a view when time is up."""
         deadline = time.monotonic() + minutes * 60
@@ -117,8 +154,16 @@ class PictureDesk:
             time.sleep(_POLL_SECONDS)
 
 
-def picture(name: str, desk: PictureDesk) -> str:
-    """The SVG of one picture."""
+def conversation(desk: PictureDesk, minutes: float) -> str:
+    """Ask for a proposal, approve it, ask why; up to the tables of figures."""
+    request = desk.wait_for_request(minutes)
+    asset = str(request["order"]["symbol"]).removesuffix("USDT")
+    shown = desk.converse([f"propose a trade in {asset}", f"approve {request['approval_id']}", "why?"])
+    return shown[: shown.index(_TABLES)] if _TABLES in shown else shown
+
+
+def picture(name: str, desk: PictureDesk, minutes: float) -> str:
+    """The SVG of one picture. ``minutes``: how long the analyst may take to ask for approval."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(
             record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="truecolor", highlight=False
@@ -127,7 +172,8 @@ def picture(name: str, desk: PictureDesk) -> str:
             if number:
                 console.print()
             console.print(Text.assemble(("$ ", "dim"), (line, "bold")))
-            console.print(Text.from_ansi(desk.run(line).rstrip("\n")))
+            printed = conversation(desk, minutes) if name == "chat" else desk.run(line)
+            console.print(Text.from_ansi(printed.rstrip("\n")))
     return console.export_svg(title=" ", theme=_THEME, code_format=_FORMAT, unique_id=f"polaris-{name}")
 
 
@@ -145,7 +191,7 @@ def main() -> None:
         for name in wanted:
             if name == "why":
                 desk.wait_for_view(options.minutes)
-            svg = "\n".join(line.rstrip() for line in picture(name, desk).splitlines())
+            svg = "\n".join(line.rstrip() for line in picture(name, desk, options.minutes).splitlines())
             (FOLDER / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")
             print(f"docs/pictures/{name}.svg")
 

@@ -51,7 +51,8 @@ if ! $quick; then
     step "lint-imports" .venv/bin/lint-imports
     step "shellcheck" check_shell_scripts
 fi
-step "pytest" .venv/bin/pytest -n "${POLARIS_TEST_WORKERS:-2}" "$@"
+# By file: a desk, a database or a cluster that the tests of a file share is then started once and not in every process.
+step "pytest" .venv/bin/pytest -n "${POLARIS_TEST_WORKERS:-2}" --dist loadfile "$@"
 
 if ((${#failed[@]})); then
     printf '\nFAILED: %s\n' "$(

@@ -68,7 +68,7 @@ def test_the_readmes_conversation(desk: DeskProcess, tmp_path: Path) -> None:
     conversation = Conversation(desk)
 
     view = conversation.say(opinion)["reply"]
-    assert "I give no advice" in view or "has decided nothing" in view
+    assert "I give no advice" in view
 
     def proposed() -> str:
         reply = str(conversation.say(propose)["reply"])

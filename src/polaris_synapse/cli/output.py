@@ -21,9 +21,9 @@ _FOLDED_COLUMNS = 24
 GOOD, BAD, QUIET, SIMULATED = "green", "red", "dim", "yellow"
 
 
-def console() -> Console:
-    """The terminal. Colours only where a terminal is."""
-    return Console(highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    """The terminal. Colours only where a terminal is. ``stderr`` where standard output is for programs."""
+    return Console(highlight=False, stderr=stderr)
 
 
 def print_json(value: object) -> None:

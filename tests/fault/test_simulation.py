@@ -296,7 +296,8 @@ def bug(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[
 
 def test_a_planted_bug_is_found(bug: set[str]) -> None:
     """Every checker catches the bug that it is there for."""
-    assert found(until=bug) & bug
+    # Some show in the first storm, some in one of a hundred.
+    assert found(seeds=200, until=bug) & bug
 
 
 def command() -> typer.Typer:

@@ -69,6 +69,15 @@ def test_nothing_is_published_beyond_this_machine_unless_somebody_says_so() -> N
             assert re.match(r"127\.0\.0\.1:|\$\{DESK_PUBLIC_ADDRESS:-127\.0\.0\.1\}:(80|443):", port), name
 
 
+def test_the_services_believe_the_door_s_network_and_no_other() -> None:
+    """The network whose X-Forwarded-For counts is the one that nginx is in, whatever subnet .env gives it."""
+    compose = loaded(BASE)
+    (subnet,) = (one["subnet"] for one in compose["networks"]["desk"]["ipam"]["config"])
+    assert compose["services"]["nginx"]["networks"] == ["desk"]
+    for name in SERVICES:
+        assert compose["services"][name]["environment"]["POLARIS_GATEWAY__TRUSTED_PROXIES"] == f'["{subnet}"]'
+
+
 def test_no_file_holds_a_secret() -> None:
     """Secrets come from variables of .env, as files that only the services that need them see."""
     for path in (BASE, PRODUCTION):

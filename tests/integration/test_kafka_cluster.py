@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from polaris_synapse.testing.cluster import SERVICES, ClusterDesk
 from polaris_synapse.testing.faults.cluster_checks import unbalanced_assets
@@ -57,7 +59,11 @@ def state_of(desk: ClusterDesk, order_id: int) -> str:
 
 def test_an_order_is_filled_at_the_paper_venue(desk: ClusterDesk) -> None:
     """A market order goes through five services and back; its fills and the balance are there to read."""
-    answer = order(desk, symbol="BTCUSDT", quantity="0.01")
+    # The desk is ready; how fresh the prices are that risk has is the machine's to say.
+    answer = until(
+        lambda: order(desk, symbol="BTCUSDT", quantity="0.01"),
+        lambda found: found.json().get("reason", "") not in {"MARKET_DATA_MISSING", "MARKET_DATA_STALE"},
+    )
     assert answer.status_code == 201, answer.text
     order_id = answer.json()["order"]["order_id"]
     until(lambda: state_of(desk, order_id), lambda state: state == "FILLED")
@@ -144,6 +150,30 @@ def test_every_service_answers_for_itself(desk: ClusterDesk) -> None:
         assert desk.client.get(f"{url}/ready").json() == {"ready": True, "service": name, "failing": {}}
         assert "polaris_" in desk.client.get(f"{url}/metrics").text
         assert all(one["live"] for one in desk.client.get(f"{url}/partitions").json()["partitions"])
+
+
+def test_an_instrument_is_halted_and_its_book_streamed_at_the_matching_engine(desk: ClusterDesk) -> None:
+    """The engine's own door halts an instrument for the whole desk; its stream begins with the book and says so."""
+    url = desk.service("order-matching-engine").url.replace("http://", "ws://")
+    target = "/stream?symbols=BTCUSDT.INT&channels=book,status"
+    with connect(url + target, additional_headers=desk.signed("GET", target)) as stream:
+        first = [json.loads(stream.recv(timeout=WAIT_SECONDS_MAX)) for _ in range(2)]
+        assert [event["channel"] for event in first] == ["book", "status"]
+        assert first[0]["data"]["is_snapshot"]
+        assert first[1]["data"] == {"status": "TRADING"}
+        for status in ("HALTED", "TRADING"):
+            desk.json("order-matching-engine", "PUT", "/symbols/BTCUSDT.INT/status", {"status": status})
+            event = json.loads(stream.recv(timeout=WAIT_SECONDS_MAX))
+            assert (event["channel"], event["data"]["status"]) == ("status", status)
+
+
+def test_services_log_json_lines_to_standard_output(desk: ClusterDesk) -> None:
+    """What a container's log shows is one JSON object a line, with the service's name."""
+    for name in SERVICES:
+        printed = desk.service(name).printed().splitlines()
+        events = [json.loads(line) for line in printed if line.startswith("{")]
+        assert "service_listening" in {event["event"] for event in events}
+        assert {event["service"] for event in events} == {name}
 
 
 def test_two_gateways_answer_for_the_same_orders(desk: ClusterDesk) -> None:

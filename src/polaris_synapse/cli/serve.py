@@ -41,11 +41,12 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "",
     port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = None,
     feed: Annotated[str, typer.Option(help="auto, binance, replay or simulated (market-data-handler).")] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors; the log is in its file.")] = False,
 ) -> None:
     """Run one service of a desk that runs as several, on the brokers of bus.kafka.bootstrap, until Ctrl-C.
 
-    Start as many instances of each as you like: they share its partitions, and stand in for each other.
+    Start as many instances of each as you like: they share its partitions, and stand in for each other. The log goes to
+    standard output, as JSON lines, and to a file.
     """
     if service not in _PORTS:
         raise CommandError(f"There is no service {service}; there are {', '.join(_PORTS)}.", exit_code=2)
@@ -62,11 +63,13 @@ def serve(
     def ready(place: ServicePlace) -> None:
         if not quiet:
             seconds = time.monotonic() - began
-            console().print(f"[bold {GOOD}]{service} listens[/] at http://{place.host}:{place.port} ({seconds:.1f} s).")
-            console().print(f"Is it ready? http://{place.host}:{place.port}/ready  Ctrl-C stops it.", style=QUIET)
+            # Standard output has the log.
+            terminal = console(stderr=True)
+            terminal.print(f"[bold {GOOD}]{service} listens[/] at http://{place.host}:{place.port} ({seconds:.1f} s).")
+            terminal.print(f"Is it ready? http://{place.host}:{place.port}/ready  Ctrl-C stops it.", style=QUIET)
 
     try:
-        run_service(service, load_settings(config or None, **options), ready=ready)
+        run_service(service, load_settings(config or None, **options), ready=ready, log_to_stdout=not quiet)
     except ConfigurationError as error:
         raise CommandError(str(error), exit_code=2) from None
     except OSError as error:

@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 #: What .env may hold for docker-compose.yml and the desk itself has no use for.
 DEPLOYMENT_VARIABLES: Final = frozenset(
-    {"desk_admin_password", "db_replication_password", "desk_image", "desk_version", "desk_public_address"}
+    {
+        "desk_admin_password",
+        "db_replication_password",
+        "desk_image",
+        "desk_version",
+        "desk_public_address",
+        "desk_network",
+    }
 )
 _DATABASE_SCHEMES: Final = frozenset({"postgresql", "postgresql+asyncpg"})
 _CACHE_SCHEMES: Final = frozenset({"redis", "rediss", "redis+cluster", "redis+sentinel"})

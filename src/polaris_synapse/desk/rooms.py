@@ -249,7 +249,13 @@ class Rooms:
             ),
         }
         for name, app in apps.items():
-            yield Listener(app=app, host=settings.host, port=getattr(settings.ports, name), name=name)
+            yield Listener(
+                app=app,
+                host=settings.host,
+                port=getattr(settings.ports, name),
+                name=name,
+                trusted_proxies=settings.gateway.trusted_proxies,
+            )
 
 
 def _internal_levels(core: MatchingCore, symbol: str) -> tuple[int, Sequence[Level], Sequence[Level]]:

@@ -7,11 +7,21 @@ is ``POLARIS_`` and its path, such as ``POLARIS_FEED__MODE=replay``.
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from polaris_synapse.desk.alert_settings import AlertsSection, alert_settings
@@ -35,6 +45,20 @@ Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.\-]{1,23}$"
 AssetCode = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,12}$")]
 AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_\-]{0,31}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+def _proxy_network(text: str) -> str:
+    """A network as its usual text. Raises ValueError for what is none, and for one that everybody is in."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text[:50]!r} is no network or address such as 172.30.82.0/24 or 127.0.0.1") from None
+    if network.prefixlen == 0:
+        raise ValueError(f"{network} trusts everybody to say who they are; name the network of the proxies")
+    return str(network)
+
+
+ProxyNetwork = Annotated[str, AfterValidator(_proxy_network)]
 
 
 class _Section(BaseModel):
@@ -228,7 +252,11 @@ class JournalSection(_Section):
 
 
 class GatewaySection(_Section):
-    """The order gateway. Rates are per principal and second."""
+    """The order gateway. Rates are per principal and second.
+
+    ``trusted_proxies``: the networks, or addresses, of proxies in front of this desk's ports, all services' included.
+    Their X-Forwarded-For says where a request comes from; anybody else's is not looked at.
+    """
 
     session_minutes: int = Field(default=60, ge=1, le=1440)
     signature_window_ms: int = Field(default=5_000, ge=1, le=60_000)
@@ -237,6 +265,7 @@ class GatewaySection(_Section):
     connections_max: int = Field(default=200, ge=1)
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[ProxyNetwork, ...] = ()
 
 
 class LoggingSection(_Section):

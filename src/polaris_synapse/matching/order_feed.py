@@ -42,6 +42,7 @@ class OrderFeed:
     """What the public sees of one book. ``take`` its changes in the order in which they are published."""
 
     def __init__(self, market: Market) -> None:
+        self.market = market
         self.symbol = market.symbol
         self.instrument = market.instrument
         self.sequence = market.sequence

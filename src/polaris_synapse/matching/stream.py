@@ -161,12 +161,18 @@ class BookStream:
 
     def _begin(self, client: _Client) -> None:
         client.begun = True
-        for feed in self._feeds.values():
+        for market in self._core.markets.values():
+            feed = self._feeds.get(market.symbol)
+            if feed is None or feed.market is not market:
+                # The book came here after the stream began: listed since, or with a partition that others had.
+                feed = self._feeds[market.symbol] = OrderFeed(market)
+                for other in self._clients - {client}:
+                    self._send_whole(feed, other)
             self._send_whole(feed, client)
 
     def _send_whole(self, feed: OrderFeed, client: _Client) -> None:
         """The book, by price and by order, as of the feed's sequence."""
-        market = self._core.markets[feed.symbol]
+        market = feed.market
         price, quantity = feed.instrument.format_price, feed.instrument.format_quantity
         if client.hears("book", feed.symbol):
             sides = [[[price(ticks), quantity(lots)] for ticks, lots in feed.levels(side)] for side in (BUY, SELL)]
@@ -189,8 +195,8 @@ class BookStream:
         if market is None:
             return
         try:
-            operations = feed.take(message) if feed is not None else None
-            stale = feed is None
+            stale = feed is None or feed.market is not market
+            operations = feed.take(message) if feed is not None and not stale else None
         except LookupError:
             stale = True
         if stale or feed is None:
@@ -225,6 +231,8 @@ class BookStream:
 
     def _trade(self, message: TradePrinted) -> None:
         instrument = self._instrument(message.symbol)
+        if instrument is None:
+            return
         self._publish("trades", message, lambda: {
             "trade_id": message.trade_id,
             "price": instrument.format_price(message.price_ticks),
@@ -236,6 +244,8 @@ class BookStream:
 
     def _status(self, message: BookStatusChanged) -> None:
         instrument = self._instrument(message.symbol)
+        if instrument is None:
+            return
         self._publish("status", message, lambda: {
             "status": message.status,
             "before": message.before,
@@ -245,8 +255,10 @@ class BookStream:
             "call_quantity": instrument.format_quantity(message.quantity_lots),
         })  # fmt: skip
 
-    def _instrument(self, symbol: str) -> Instrument:
-        return self._core.markets[symbol].instrument
+    def _instrument(self, symbol: str) -> Instrument | None:
+        """None for a book that is not in this process: where there are several, each hears of all books."""
+        market = self._core.markets.get(symbol)
+        return market.instrument if market is not None else None
 
     def _publish(
         self, channel: str, message: BookChanged | TradePrinted | BookStatusChanged, data: Callable[[], object]

@@ -154,7 +154,7 @@ class GatewayService:
                 if self.credentials.mirror is not None:
                     group.start_soon(self.credentials.mirror.run)
                 group.start_soon(self._keep_markets)
-                group.start_soon(self._keep_credentials)
+                group.start_soon(self.keep_credentials)
         finally:
             self._stopping = True
             for session in tuple(self.sessions):
@@ -177,8 +177,11 @@ class GatewayService:
                 _log.warning("the instruments could not be read in time")
             await self.clock.sleep(self.settings.instruments_refresh_seconds)
 
-    async def _keep_credentials(self) -> None:
-        """See what the command line changed, and end the connections whose token or key is void."""
+    async def keep_credentials(self) -> None:
+        """See what the command line changed, and end the connections whose token or key is void, until cancelled.
+
+        Part of ``run``; a service that authenticates without it runs this beside its API, after ``open``.
+        """
         checks = 0
         while True:
             await self.clock.sleep(_CREDENTIALS_CHECK_SECONDS)

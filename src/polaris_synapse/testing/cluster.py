@@ -98,13 +98,16 @@ class ServiceProcess:
 
     def story(self) -> str:
         """What it printed, and the end of its log."""
-        printed = self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
         lines: list[str] = []
         if self._process is not None:
             log = self._directory / "logs" / f"{self.name}-{self._process.pid}.log"
             if log.exists():
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
-        return "\n".join([f"{self.name}:", printed, *lines])
+        return "\n".join([f"{self.name}:", self.printed(), *lines])
+
+    def printed(self) -> str:
+        """What it wrote to its standard output and error."""
+        return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
 
     def signal(self, number: int) -> None:
         """Send any signal, such as SIGSTOP for a process that hangs."""
@@ -238,11 +241,15 @@ class ClusterDesk:
     ) -> httpx2.Response:
         """One HTTP request, signed with the operator's key. Raises httpx2.TransportError where nothing answers."""
         payload = b"" if body is None else msgspec.json.encode(body)
-        if self._key is None:
-            self._key = read_key_file(operator_key_file(self.directory))
-        headers = signed_headers(self._key, method, target, payload)
+        headers = self.signed(method, target, payload)
         sent = {"content-type": "application/json"} | headers if payload else headers
         return self.client.request(method, self.service(service, number).url + target, content=payload, headers=sent)
+
+    def signed(self, method: str, target: str, payload: bytes = b"") -> dict[str, str]:
+        """The headers of a request signed with the operator's key."""
+        if self._key is None:
+            self._key = read_key_file(operator_key_file(self.directory))
+        return signed_headers(self._key, method, target, payload)
 
     def json(self, service: str, method: str, target: str, body: object | None = None, *, number: int = 0) -> Any:
         """The decoded answer of a request that must succeed."""

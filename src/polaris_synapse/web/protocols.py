@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ from polaris_synapse.web.errors import error_body, http_status
 
 if TYPE_CHECKING:
     from polaris_synapse.web.server import ServerLimits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NEVER: Final = float("inf")
 _LINGER_SECONDS: Final = 1.0
@@ -61,12 +64,26 @@ def _limits_of(server_state: Any) -> ServerLimits:
     return limits
 
 
+def _proxies_of(server_state: Any) -> tuple[Network, ...]:
+    proxies: tuple[Network, ...] = server_state.proxies
+    return proxies
+
+
+def _is_within(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
+
+
 class HttpProtocol(HttpToolsProtocol, Limited):
     """HTTP/1.1 with limits."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.limits = _limits_of(self.server_state)
+        self.proxies = _proxies_of(self.server_state)
         self.request_begun_at = self.loop.time()
         self.head_bytes = 0
         self.in_head = True
@@ -75,10 +92,14 @@ class HttpProtocol(HttpToolsProtocol, Limited):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, unless there are too many."""
         super().connection_made(transport)
+        if len(self.connections) > self.limits.connections_max or self._too_many_of_address():
+            self._end(bare_response(Reason.TOO_MANY_CONNECTIONS))
+
+    def _too_many_of_address(self) -> bool:
+        """Whether the peer has more connections than one may. A trusted proxy's are those of many clients."""
         address = self.client[0] if self.client else ""
         of_address = sum((getattr(other, "client", None) or ("",))[0] == address for other in self.connections)
-        if len(self.connections) > self.limits.connections_max or of_address > self.limits.connections_per_address_max:
-            self._end(bare_response(Reason.TOO_MANY_CONNECTIONS))
+        return of_address > self.limits.connections_per_address_max and not _is_within(address, self.proxies)
 
     def data_received(self, data: bytes) -> None:
         """Count the head's bytes, then parse."""

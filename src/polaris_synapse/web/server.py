@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
@@ -31,7 +32,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
 class Listener(Struct, frozen=True):
     """One app at one address. Port 0 takes a free one, which ``started`` then tells.
 
-    ``trusted_proxies`` are the addresses whose X-Forwarded-For header is believed.
+    ``trusted_proxies`` are the networks whose X-Forwarded-For header is believed: a request comes from the last address
+    in it that is not of these. Their connections carry many clients, so that the limit of one address is not theirs.
     """
 
     app: ASGIApp
@@ -45,11 +47,12 @@ class Listener(Struct, frozen=True):
 class _Server(uvicorn.Server):
     """Uvicorn's server inside our task group: it leaves signals alone and watches the clock for slow clients."""
 
-    def __init__(self, config: uvicorn.Config, limits: ServerLimits) -> None:
+    def __init__(self, config: uvicorn.Config, listener: Listener) -> None:
         super().__init__(config)
         self.up = anyio.Event()
         #: Read by our protocols, which are handed the server's state.
-        self.server_state.limits = limits  # type: ignore[attr-defined]
+        self.server_state.limits = listener.limits  # type: ignore[attr-defined]
+        self.server_state.proxies = tuple(map(ipaddress.ip_network, listener.trusted_proxies))  # type: ignore[attr-defined]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say so."""
@@ -132,7 +135,7 @@ async def serve(listeners: Sequence[Listener], *, started: Callable[[dict[str, i
     """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(contextlib.closing(_bind(listener))) for listener in listeners]
-        servers = [_Server(_config(listener), listener.limits) for listener in listeners]
+        servers = [_Server(_config(listener), listener) for listener in listeners]
         ports = {listener.name: int(bound.getsockname()[1]) for listener, bound in zip(listeners, sockets, strict=True)}
         async with anyio.create_task_group() as group:
             try:

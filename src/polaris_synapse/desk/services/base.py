@@ -201,9 +201,9 @@ class ServiceParts:
             changed=changed,
         )
 
-    def audit_runs(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
-        """What a service's authenticator needs beside it: its notes go to the audit log."""
-        return (self.gateway.audit.run,)
+    def authenticator_runs(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
+        """What a service's authenticator needs beside it: its notes are audited, and what was revoked is seen."""
+        return (self.gateway.audit.run, self.gateway.keep_credentials)
 
 
 @contextmanager

@@ -48,6 +48,8 @@ class PartitionedPaper:
         self._venues: dict[int, PaperVenue] = {}
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._wanted: frozenset[int] = frozenset()
+        #: What has had its first book since its partition came.
+        self._stocked: set[tuple[int, str]] = set()
         self._changed = anyio.Event()
         example = self._venue(0)
         self.name: str = example.name
@@ -80,6 +82,23 @@ class PartitionedPaper:
         ]
         return VenueState(connected=not troubles, detail="; ".join(troubles))
 
+    def readiness(self) -> dict[str, Callable[[], str | None]]:
+        """Ready once every symbol here has had a whole book: before that the exchange turns its orders away."""
+        return {"books": self._check_books}
+
+    def _check_books(self) -> str | None:
+        """Only the first book is waited for; one that breaks later is market data's to answer for."""
+        waiting: list[str] = []
+        for number in sorted(self._wanted):
+            venue = self._venues.get(number)
+            opened = venue is not None and venue.state.connected
+            trouble = venue.book_trouble() if venue is not None and opened else {}
+            mine = {one.symbol for one in self._instruments_of(number)() if one.venue == self.name}
+            if opened:
+                self._stocked |= {(number, symbol) for symbol in mine - trouble.keys()}
+            waiting += [symbol for symbol in mine if (number, symbol) not in self._stocked]
+        return f"the paper venue has no book of {', '.join(sorted(waiting))} yet" if waiting else None
+
     async def run(self, events: VenueEvents, /) -> None:
         """See Venue: run an exchange for each partition that is here."""
         self._venues, self._scopes = {}, {}
@@ -89,6 +108,7 @@ class PartitionedPaper:
                 for number in self._venues.keys() - self._wanted:
                     self._scopes.pop(number).cancel()
                     del self._venues[number]
+                    self._stocked = {place for place in self._stocked if place[0] != number}
                 for number in self._wanted - self._venues.keys():
                     self._venues[number] = self._venue(number)
                     self._scopes[number] = anyio.CancelScope()

@@ -138,7 +138,7 @@ class RiskManager(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return (self._service.run, *self.parts.audit_runs())
+        return (self._service.run, *self.parts.authenticator_runs())
 
     def members(self) -> Sequence[Member]:
         """See Service."""
@@ -186,7 +186,7 @@ class ComplianceGateway(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return self.parts.audit_runs()
+        return self.parts.authenticator_runs()
 
     def members(self) -> Sequence[Member]:
         """See Service."""
@@ -194,16 +194,16 @@ class ComplianceGateway(_Base):
 
 
 class MatchingEngine(_Base):
-    """The desk's own books, by symbol."""
+    """The desk's own books, by symbol. Its stream hears all books over the brokers and shows those that are here."""
 
-    FACTS: Final = ()
+    FACTS: Final = (t.BOOKS, t.TRADES)
 
     def __init__(self, parts: ServiceParts) -> None:
         super().__init__(parts)
         self._view = MatchingCores()
         self._host = parts.host("matching", lambda _: MatchingCore(), changed=self._view.show)
         self._service = MatchingService(
-            self._view, parts.clock, parts.registry, parts.gateway.authenticator, MatchingSettings()
+            self._view, parts.clock, parts.registry, parts.gateway.authenticator, MatchingSettings(), bus=parts.bus
         )
 
     def app(self) -> ASGIApp:
@@ -220,7 +220,7 @@ class MatchingEngine(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return (self._service.run, *self.parts.audit_runs())
+        return (self._service.run, *self.parts.authenticator_runs())
 
     def members(self) -> Sequence[Member]:
         """See Service."""
@@ -277,7 +277,8 @@ class ExecutionEngine(_Base):
 
     def checks(self) -> Checks:
         """See Service."""
-        return self.parts.checks() | self._host.readiness() | dict(self._service.readiness())
+        room = dict(self._service.readiness()) | self._paper.readiness()
+        return self.parts.checks() | self._host.readiness() | room
 
     def states(self) -> Sequence[PartitionState]:
         """See Service."""
@@ -285,7 +286,7 @@ class ExecutionEngine(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return (self._service.run, self._levels.run, *self.parts.audit_runs())
+        return (self._service.run, self._levels.run, *self.parts.authenticator_runs())
 
     def first_listeners(self) -> frozenset[str]:
         """See Service."""
@@ -329,7 +330,7 @@ class LlmAgents(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return (self._service.run, *self.parts.audit_runs())
+        return (self._service.run, *self.parts.authenticator_runs())
 
     def first_listeners(self) -> frozenset[str]:
         """See Service."""

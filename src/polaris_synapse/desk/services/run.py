@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,13 @@ def services_folder(directory: Path) -> Path:
     return directory / "services"
 
 
-def run_service(name: str, settings: DeskSettings, *, ready: Callable[[ServicePlace], None]) -> None:
-    """Run a service until SIGINT or SIGTERM. Raises ConfigurationError or OSError where it cannot go on."""
+def run_service(
+    name: str, settings: DeskSettings, *, ready: Callable[[ServicePlace], None], log_to_stdout: bool = True
+) -> None:
+    """Run a service until SIGINT or SIGTERM. Raises ConfigurationError or OSError where it cannot go on.
+
+    Its log goes to a file, and unless ``log_to_stdout`` is false as JSON lines to standard output too.
+    """
     from confluent_kafka import KafkaException
 
     directory = (settings.data_directory or default_data_directory()).absolute()
@@ -60,7 +66,9 @@ def run_service(name: str, settings: DeskSettings, *, ready: Callable[[ServicePl
         configure_logging(
             level=settings.logging.level,
             file=logs / f"{name}-{os.getpid()}.log",
-            terminal=False,
+            stream=sys.stdout,
+            # Whoever runs containers reads their standard output.
+            terminal=log_to_stdout,
             service=name,
             secret_values=[*secrets_of(settings), *_bus_secrets(settings)],
         )
@@ -152,8 +160,15 @@ async def _serve(parts: ServiceParts, service: Service, port: int, ready: Callab
         _log.info("service_listening", port=place.port)
         ready(place)
 
+    listener = Listener(
+        app=app,
+        host=parts.settings.host,
+        port=port,
+        name=parts.name,
+        trusted_proxies=parts.settings.gateway.trusted_proxies,
+    )
     try:
-        await serve([Listener(app=app, host=parts.settings.host, port=port, name=parts.name)], started=started)
+        await serve([listener], started=started)
     finally:
         path.unlink(missing_ok=True)
 

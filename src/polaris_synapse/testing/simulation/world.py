@@ -587,7 +587,8 @@ def _delivery(world: World, report: VenueReport) -> Callable[[], None]:
     def deliver() -> None:
         world.note("heard", report)
         if world.link is not None:
-            world.link.deliver(report)
+            # An adapter stamps what it hears by the clock of its own process, whoever's it was when it was said.
+            world.link.deliver(replace(report, time_ns=world.clock.now_ns()))
 
     return deliver
 

@@ -1,0 +1,124 @@
+"""The seven services before they meet a broker: what they run beside their cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from msgspec.structs import replace
+from starlette.requests import Request
+from tests.unit.execution.fake_bus import FakeBus
+from tests.unit.execution.paper_market import BTCUSDT
+from tests.unit.order_gateway.fake_desk import until
+
+from polaris_synapse.desk.first_start import prepare_directory
+from polaris_synapse.desk.loading import load_settings
+from polaris_synapse.desk.services.base import ServiceParts
+from polaris_synapse.desk.services.paper import PartitionedPaper
+from polaris_synapse.desk.services.roles import ROLES
+from polaris_synapse.domain.messages import BookUpdated, VenueReport
+from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.order_gateway.credentials import ApiKey
+from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
+from polaris_synapse.testing.clock import ManualClock
+from polaris_synapse.web.authentication import Principal, Role
+from polaris_synapse.web.errors import ApiError
+from polaris_synapse.web.signing import Algorithm, SigningKey, new_key, signed_headers, verifier_of
+
+pytestmark = pytest.mark.anyio
+
+AUTHENTICATING = sorted(ROLES.keys() - {"market-data-handler", "order-gateway"})
+
+
+async def ask(parts: ServiceParts, key: SigningKey, clock: ManualClock) -> Principal:
+    """Who a service takes a request with this key's signature for."""
+    headers = signed_headers(key, "GET", "/", b"", timestamp_ms=clock.now_ns() // 1_000_000)
+    scope = {
+        "type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "client": ("10.0.0.1", 1),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return await parts.gateway.authenticator.authenticate(Request(scope, receive))
+
+
+@pytest.mark.parametrize("name", AUTHENTICATING)
+async def test_what_is_revoked_elsewhere_ends_in_every_service(tmp_path: Path, name: str) -> None:
+    """A key that another process revokes is refused a second later by a service that is not the gateway."""
+    prepare_directory(tmp_path)
+    clock, key = ManualClock(), new_key("laptop")
+    parts, service = ROLES[name].make(load_settings("development"), tmp_path, clock)
+    parts.gateway.open()
+    elsewhere = SqliteCredentials(tmp_path / parts.gateway.settings.auth_database)
+    elsewhere.open(now_ns=clock.now_ns())
+    try:
+        stored = ApiKey(
+            key_id="laptop",
+            algorithm=Algorithm.ED25519,
+            verifier=verifier_of(key),
+            role=Role.VIEWER,
+            accounts=("main",),
+        )
+        elsewhere.put_key(stored)
+        assert (await ask(parts, key, clock)).role is Role.VIEWER
+        elsewhere.put_key(replace(stored, revoked=True))
+        shells = tuple(service.shells())
+        async with anyio.create_task_group() as group:
+            for run in parts.authenticator_runs():
+                assert run in shells
+            group.start_soon(parts.gateway.keep_credentials)
+            await until(lambda: clock.sleepers == 1)
+            clock.advance(1)
+            # It sleeps again when it has read the file.
+            await until(lambda: clock.sleepers == 1)
+            with pytest.raises(ApiError) as refused:
+                await ask(parts, key, clock)
+            assert refused.value.reason is Reason.KEY_REVOKED
+            group.cancel_scope.cancel()
+    finally:
+        elsewhere.close()
+        parts.gateway.credentials.close()
+
+
+class Deaf:
+    """Hears of what the exchange reports, and does nothing with it."""
+
+    async def deliver(self, reports: Sequence[VenueReport], /) -> None:
+        """Reports."""
+
+    def reconnected(self) -> None:
+        """The venue is back."""
+
+
+async def test_execution_is_ready_when_the_paper_venue_has_its_books(tmp_path: Path) -> None:
+    """Not before: an order would be turned away. A book that breaks later changes nothing; a partition anew does."""
+    bus, clock = FakeBus(), ManualClock()
+    paper = PartitionedPaper(bus=bus, clock=clock, directory=tmp_path, partitions=1, instruments=[BTCUSDT])
+    check = paper.readiness()["books"]
+    assert check() is None
+    book = BookUpdated(
+        time_ns=clock.now_ns(), symbol="BTCUSDT", source="t", sequence=1, bids=((100, 5),), asks=((102, 5),),
+        is_snapshot=True,
+    )  # fmt: skip
+
+    def listening(times: int) -> bool:
+        return bus.subscriptions == times and paper.state.connected
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(paper.run, Deaf())
+        for times in (1, 2):
+            paper.show([0])
+            assert check() == "the paper venue has no book of BTCUSDT yet"
+            await until(partial(listening, times))
+            assert check() == "the paper venue has no book of BTCUSDT yet"
+            bus.publish(book)
+            await until(lambda: check() is None)
+            paper.show([])
+            await anyio.wait_all_tasks_blocked()
+            assert check() is None
+        group.cancel_scope.cancel()

@@ -51,7 +51,7 @@ NOT_REACHABLE_HERE: Final[dict[Reason, str]] = {
     Reason.AGENT_POSITION_ALREADY_HELD: "depends on what the market does; the agents' own tests script it",
     Reason.AGENT_PAUSED: "without a view that is the reason; test_decisions pauses an agent that has one",
     Reason.AGENT_PROPOSAL_EXPIRED: "needs order entry that hangs; the agents' own tests have one",
-    Reason.AGENT_MODEL_UNAVAILABLE: "needs a language model; test_language_models has one that goes away",
+    Reason.AGENT_MODEL_UNAVAILABLE: "needs a language model that goes away; the agents' own tests have one",
     Reason.AGENT_MODEL_BUDGET: "needs a language model that costs; the agents' own tests have one",
     Reason.AGENT_MODEL_INVALID: "needs a language model that talks nonsense; the agents' own tests have one",
     Reason.AGENT_VETOED: "depends on what the market and the news say; the agents' own tests script them",

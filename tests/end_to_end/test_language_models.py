@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -46,11 +47,11 @@ class Office:
         return found
 
     def asked(self) -> dict[str, Any]:
-        """A decision for which the model was asked."""
+        """A decision which the model was asked for and had a say in."""
 
         def found() -> str:
             listed = self.trader.get("/decisions?limit=200")["decisions"]
-            return next((str(decision["decision_id"]) for decision in listed if decision.get("call_digests")), "")
+            return next((str(made["decision_id"]) for made in listed if "The fact model argues" in made["thesis"]), "")
 
         return self.decision(until(found, what="a decision with a model", seconds_max=60))
 
@@ -135,10 +136,15 @@ def test_the_chat_understands_more_with_a_model(office: Office) -> None:
 def test_a_tampered_store_is_noticed(office: Office) -> None:
     """A case that was changed in the file fails its replay, and the command says so and fails."""
     decision = office.asked()
-    with sqlite3.connect(office.desk.directory / "models.sqlite3", timeout=10) as file:
-        file.execute("UPDATE model_records SET body = x'00' WHERE digest = ?", (decision["case_digest"],))
-    file.close()
-    done = office.command("decisions", "replay", decision["decision_id"])
+    file = sqlite3.connect(office.desk.directory / "models.sqlite3", timeout=10)
+    digest = decision["case_digest"]
+    with closing(file):
+        ((body,),) = file.execute("SELECT body FROM model_records WHERE digest = ?", (digest,)).fetchall()
+        with file:
+            file.execute("UPDATE model_records SET body = x'00' WHERE digest = ?", (digest,))
+        done = office.command("decisions", "replay", decision["decision_id"])
+        with file:
+            file.execute("UPDATE model_records SET body = ? WHERE digest = ?", (body, digest))
     assert done.returncode != 0
     assert "was not reproduced" in done.stderr
 

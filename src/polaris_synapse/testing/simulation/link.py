@@ -12,6 +12,8 @@ from functools import partial
 from random import Random
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain.instruments import PAPER_VENUE
@@ -213,7 +215,8 @@ class ExecutionLink:
             error = str(problem)
         reports = exchange.take_reports()
         self._world.stream(reports)
-        mine = [report for report in reports if report.order_id == command.order_id]
+        now_ns = self._clock.now_ns()
+        mine = [replace(report, time_ns=now_ns) for report in reports if report.order_id == command.order_id]
         return (mine if self._rng.random() < 0.3 else ()), error
 
     def _travel(self) -> float:

@@ -389,7 +389,8 @@ class EmbeddedHost:
         except JournalWriteError as error:
             self._journal_failed(error, batch)
             return
-        self._metrics.commit_seconds.observe(time.perf_counter() - began)
+        self._intake.committed(now := time.perf_counter())
+        self._metrics.commit_seconds.observe(now - began)
         self._metrics.batch_messages.observe(len(messages))
         if self._due_snapshot is not None:
             self._due_snapshot = None
@@ -410,10 +411,10 @@ class EmbeddedHost:
                 return
         self._subscriptions.flush()
         self._released_offset = last_offset
-        answered, held = self._requests.answer, bool(self._held)
         for answer in answers:
-            answered(answer)
-            if held:
+            self._requests.answer(answer)
+        if self._held:
+            for answer in answers:
                 self._held.answered(answer)
         for send in batch.sends:
             send.succeed(first_offset)
@@ -430,8 +431,7 @@ class EmbeddedHost:
         answers: list[Answer] = []
         outputs: list[Output] = []
         for_volatile: list[Message] = []
-        offset = first_offset - 1
-        produced = 0
+        offset, produced = first_offset - 1, 0
         unsafe = is_repeated_soon(batch)
         for message in batch:
             offset += 1

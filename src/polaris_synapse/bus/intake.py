@@ -17,7 +17,7 @@ from polaris_synapse.domain.messages import ActivateBreaker, Message, ResetBreak
 URGENT: Final[frozenset[type[Message]]] = frozenset({SetKillLevel, ActivateBreaker, ResetBreaker})
 #: At most this part of a batch is marks and summaries, so that orders never wait behind a burst of them.
 _DERIVED_SHARE: Final = 4
-#: A batch takes about so long, however many wait: whoever stops the desk stands behind one batch at most.
+#: A batch takes about so long beside its commit, however many wait: who stops the desk stands behind one at most.
 _TURN_SECONDS: Final = 0.015
 #: A batch may always be this large: below it the commits would cost more than they carry.
 _PACED_MESSAGES_MIN: Final = 64
@@ -173,6 +173,14 @@ class Intake:
                 messages.append(item)
         self.messages -= len(messages) - derived_count
         return self._dated(Batch(messages, derived_count, sends))
+
+    def committed(self, now: float) -> None:
+        """The batch that was taken last is on the disk. ``now`` is ``time.perf_counter()``.
+
+        What that took is left out of a message's cost: it hardly grows with the batch, and counting it would make
+        batches smaller the slower the disk is, and so a message dearer still.
+        """
+        self._taken = (self._taken[0], now)
 
     def pace(self, now: float) -> None:
         """The batch that was taken last is done: learn what a message costs, so that the next ones are not too long.

@@ -61,6 +61,18 @@ async def test_a_batch_is_cut_where_it_would_take_too_long() -> None:
     assert len(queue.take().messages) == 64
 
 
+async def test_the_commit_does_not_make_batches_smaller() -> None:
+    """A slow disk costs a batch once, whatever its size, so that it is no reason for smaller ones."""
+    queue = intake()
+    add_all(queue, ticks(2_000))
+    assert len(queue.take().messages) == 1_000
+    # As if the disk had taken ten seconds and the thousand messages a millisecond.
+    committed = time.perf_counter() + 10
+    queue.committed(committed)
+    queue.pace(committed + 0.001)
+    assert len(queue.take().messages) == 1_000
+
+
 async def test_a_failed_journal_gives_back_the_stops_too() -> None:
     """Whoever waits for an answer is among what is cleared, stops first."""
     queue = intake()

@@ -51,8 +51,12 @@ if ! $quick; then
     step "lint-imports" .venv/bin/lint-imports
     step "shellcheck" check_shell_scripts
 fi
+# CI takes one order of the tests, so that a change is only ever blamed for what it did; people get a new order each time,
+# which is how tests that lean on each other are found.
+order=()
+[[ -z "${CI:-}" ]] || order=(--randomly-seed=23096649)
 # By file: a desk, a database or a cluster that the tests of a file share is then started once and not in every process.
-step "pytest" .venv/bin/pytest -n "${POLARIS_TEST_WORKERS:-2}" --dist loadfile "$@"
+step "pytest" .venv/bin/pytest -n "${POLARIS_TEST_WORKERS:-2}" --dist loadfile ${order[@]+"${order[@]}"} "$@"
 
 if ((${#failed[@]})); then
     printf '\nFAILED: %s\n' "$(

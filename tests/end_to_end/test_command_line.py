@@ -329,6 +329,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
     "nothing to cancel": (("cancel",), 2),
     "unknown option": (("orders", "--colour", "red"), 2),
     "unknown command": (("trade",), 2),
+    "no such market file": (("evaluate", "agents", "--candles", "nowhere.csv"), 2),
+    "nobody to tell": (("alerts", "test"), 1),
     "unknown limit": (("limits", "set", "patience_max=5"), 2),
     "limit without a value": (("limits", "set", "open_orders_max=many"), 2),
     "limits of nobody": (("limits", "show", "-a", "nobody"), 1),

@@ -52,7 +52,10 @@ def try_out(config: Config = "") -> None:
     # Whoever waits at a terminal wants to hear of the first failure.
     alerts = configured_alerts(config, attempts_max=1)
     if not alerts.is_wanted:
-        raise CommandError("Nobody is told: the settings name no alert channel, and SLACK_WEBHOOK_URL is not set.")
+        raise CommandError(
+            "Nobody is told: the settings name no alert channel, and SLACK_WEBHOOK_URL is not set.",
+            hint="Set SLACK_WEBHOOK_URL in .env, or alerts.channels in the settings file.",
+        )
     alert = Alert(
         key="test",
         severity=Severity.CRITICAL,

@@ -65,7 +65,9 @@ def agents(
                 )
                 for path in _markets(candles or [], recording or [], walks or (0 if wanted else 1), steps)
             ]
-    except (EvaluationError, PathError, OSError) as error:
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be read: {error.strerror}.", exit_code=2) from None
+    except (EvaluationError, PathError) as error:
         raise CommandError(str(error), exit_code=2) from None
     if out is not None:
         from polaris_synapse.testing.evaluation.report import html_report

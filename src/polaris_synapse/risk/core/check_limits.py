@@ -12,6 +12,7 @@ from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.approval_records import named_refusal
 from polaris_synapse.risk.core.capabilities import CAPABILITIES
 from polaris_synapse.risk.core.context import AGENT_PREFIX, OrderContext, Refusal, share_ppm, value_of_lots
+from polaris_synapse.risk.core.leverage import beyond_leverage
 from polaris_synapse.risk.core.losses import loss_of, watch_losses
 from polaris_synapse.risk.core.mandates import outside_mandate
 from polaris_synapse.risk.core.positions import position_lots
@@ -280,18 +281,11 @@ def check_holding(context: OrderContext) -> Refusal | None:
 
 def check_leverage(context: OrderContext) -> Refusal | None:
     """Exposure over equity, open orders counted."""
-    limit, prospect, account, desk = context.limits.leverage_ppm_max, context.prospect, context.account, context.desk
-    assert prospect is not None
-    assert account is not None
-    cash = desk.state.valuation_asset
-    if not limit or prospect.reducing or prospect.need_asset != cash:
+    desk, limit = context.desk, context.limits.leverage_ppm_max
+    beyond = beyond_leverage(context, limit)
+    if beyond is None:
         return None
-    refresh(desk, account)
-    balance = account.balances.get(cash)
-    exposure = account.exposure_units + (balance.reserved_units if balance is not None else 0) + prospect.extra_units
-    equity = account.equity_units
-    if equity > 0 and share_ppm(exposure, equity) <= limit:
-        return None
+    exposure, equity = beyond
     return Refusal(
         Reason.LEVERAGE_LIMIT,
         f"The exposure could reach {text.value(desk, exposure)} on an equity of {text.value(desk, equity)}, the limit "

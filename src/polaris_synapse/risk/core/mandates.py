@@ -8,9 +8,10 @@ from typing import Final
 from polaris_synapse.domain.messages import Autonomy, Mandate, TradingWindow
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
-from polaris_synapse.risk.core.context import OrderContext, Refusal, share_ppm
+from polaris_synapse.risk.core.context import OrderContext, Refusal
+from polaris_synapse.risk.core.leverage import beyond_leverage
 from polaris_synapse.risk.core.state import AMOUNT_UNITS_MAX, DAY_NS, SECOND_NS, Account, Desk, MandateUse
-from polaris_synapse.risk.core.valuation import refresh, value_of
+from polaris_synapse.risk.core.valuation import value_of
 
 #: 1 January 1970 was a Thursday; 0 is Monday.
 _FIRST_WEEKDAY: Final = 3
@@ -97,18 +98,11 @@ def check_hours(context: OrderContext, use: MandateUse) -> Refusal | None:
 
 def check_leverage(context: OrderContext, use: MandateUse) -> Refusal | None:
     """Exposure over equity that the mandate allows, which may be less than the account's own limit."""
-    desk, limit, prospect, account = context.desk, use.mandate.leverage_ppm_max, context.prospect, context.account
-    assert prospect is not None
-    assert account is not None
-    cash = desk.state.valuation_asset
-    if not limit or prospect.reducing or prospect.need_asset != cash:
+    desk, limit = context.desk, use.mandate.leverage_ppm_max
+    beyond = beyond_leverage(context, limit)
+    if beyond is None:
         return None
-    refresh(desk, account)
-    balance = account.balances.get(cash)
-    exposure = account.exposure_units + (balance.reserved_units if balance is not None else 0) + prospect.extra_units
-    equity = account.equity_units
-    if equity > 0 and share_ppm(exposure, equity) <= limit:
-        return None
+    exposure, equity = beyond
     return Refusal(
         Reason.MANDATE_LEVERAGE,
         f"The exposure could reach {text.value(desk, exposure)} on an equity of {text.value(desk, equity)}; the "

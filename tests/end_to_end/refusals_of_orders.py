@@ -103,8 +103,11 @@ def order_fields_invalid(world: World) -> Said:
 
 
 def feature_not_supported(world: World) -> Said:
-    fields = {"quantity": "0.1", "price": price_near(world.desk, "-1"), "display_quantity": "0.01"}
-    return said(world.try_order("plain", "BTCUSDT", "BUY", "LIMIT", **fields))
+    """A list that an agent asks for: a mandate covers single orders."""
+    order = {"side": "SELL", "type": "LIMIT", "quantity": "0.1", "price": price_near(world.desk, "5")}
+    stop = {"side": "SELL", "type": "STOP", "quantity": "0.1", "stop_price": price_near(world.desk, "-5")}
+    body = {"account": "bot", "kind": "OCO", "symbol": "BTCUSDT", "orders": [order, stop]}
+    return said(world.signed(world.agent, "POST", "/order-lists", body))
 
 
 def market_data_stale(world: World) -> Said:

@@ -114,6 +114,7 @@ READS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "fills": (("fills",), "simulated", "executions"),
     "instruments": (("instruments",), "0.01", "instruments"),
     "venues": (("venues",), "paper", "venues"),
+    "fees": (("fees",), "30 days", "tiers"),
     "breaks": (("breaks", "list"), "", "breaks"),
     "book": (("book", "BTCUSDT"), "spread", "bids"),
     "candles": (("candles", "btcusdt", "--interval", "1s"), "BTCUSDT", "candles"),
@@ -291,6 +292,24 @@ def test_limits_are_shown_and_changed(desk: DeskProcess) -> None:
     assert as_json(desk, "limits", "show", "-a", "side")["limits"] == before
 
 
+def test_fee_tiers_are_shown_and_set(desk: DeskProcess) -> None:
+    """An account's own tiers and everybody's, volumes in the valuation asset's own digits; each setting is audited."""
+    assert "No fee tiers are set" in shown(desk, "fees", "-a", "side")
+    own = as_json(desk, "fees", "set", "0:-50:400", "1234.5:-60:300", "-a", "side")
+    scale = 10 ** (own["valuation_decimals"] - 1)
+    assert (own["tier"], own["maker_ppm"], own["taker_ppm"]) == (1, -50, 400)
+    assert [tier["volume_units_min"] for tier in own["tiers"]] == [0, 12345 * scale]
+    assert "1234.5 USDT" in shown(desk, "fees", "-a", "side")
+    everybody = as_json(desk, "fees", "set", "0:900:1000")
+    assert (everybody["account"], everybody["tiers"][0]["taker_ppm"]) == ("*", 1000)
+    assert as_json(desk, "fees")["taker_ppm"] == 1000
+    assert as_json(desk, "fees", "set", "--none", "-a", "side")["taker_ppm"] == 1000
+    assert as_json(desk, "fees", "set", "--none")["tiers"] == []
+    entries = [row for row in as_json(desk, "audit", "show")["entries"] if row["action"] == "fees.set"]
+    assert {row["subject"] for row in entries} == {"account:side", "account:*"}
+    assert any('"volume_units_min":' + str(12345 * scale) in row["detail"] for row in entries)
+
+
 @pytest.mark.parametrize("algorithm", ["ED25519", "hmac_sha256"])
 def test_a_program_signs_with_either_algorithm(desk: DeskProcess, tmp_path: Path, algorithm: str) -> None:
     """A key of either algorithm is made by a command and its signatures are taken at once, from its networks only."""
@@ -334,6 +353,11 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int]] = {
     "unknown limit": (("limits", "set", "patience_max=5"), 2),
     "limit without a value": (("limits", "set", "open_orders_max=many"), 2),
     "limits of nobody": (("limits", "show", "-a", "nobody"), 1),
+    "no fee tiers": (("fees", "set"), 2),
+    "a fee tier without rates": (("fees", "set", "1000"), 2),
+    "a fee in percent": (("fees", "set", "0:0.1:0.1"), 2),
+    "fee tiers that fall": (("fees", "set", "0:1:1", "5:1:1", "5:1:1"), 1),
+    "fees of nobody": (("fees", "set", "--none", "-a", "nobody"), 1),
     "unknown algorithm": (("user", "key", "x", "--algorithm", "ROT13", "--out", "x.json"), 2),
     "no network": (("user", "key", "x", "--address", "home", "--out", "x.json"), 2),
     "unknown role": (("user", "add", "x", "--role", "KING", "--password-stdin"), 2),

@@ -26,8 +26,10 @@ from polaris_synapse.testing.cascade import FunctionCore
 pytestmark = pytest.mark.anyio
 
 KILLS = 4
+#: How facts are written: by processes of their own.
+PROCESSES = "own processes"
 #: The child's own entry point: this file, run as a program.
-CHILD = "import sys; sys.path[:0] = sys.argv[1:2]; import test_bus_kill; test_bus_kill.child(sys.argv[2])"
+CHILD = "import sys; sys.path[:0] = sys.argv[1:2]; import test_bus_kill; test_bus_kill.child(*sys.argv[2:])"
 
 
 class Numbered(FunctionCore):
@@ -53,7 +55,7 @@ class Numbered(FunctionCore):
         return [entry]
 
 
-def build(directory: Path) -> tuple[EmbeddedHost, StorageService]:
+def build(directory: Path, *, writer_processes: bool) -> tuple[EmbeddedHost, StorageService]:
     """A host and its storage on a directory."""
     clock, registry = SystemClock(), CollectorRegistry()
     settings = HostSettings(snapshot_interval_messages=25, tick_seconds=0.005)
@@ -64,17 +66,18 @@ def build(directory: Path) -> tuple[EmbeddedHost, StorageService]:
         compliance_url=f"sqlite:///{directory}/compliance.db",
         progress_seconds=0.01,
         gather_seconds=0.001,
+        writer_processes=writer_processes,
     )
     return host, StorageService(host, storage, clock, registry)
 
 
-def child(directory: str) -> None:
+def child(directory: str, writers: str) -> None:
     """Send notes for ever and print each one's name after it was acknowledged."""
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
     async def main() -> None:
-        host, storage = build(Path(directory))
+        host, storage = build(Path(directory), writer_processes=writers == PROCESSES)
         await storage.prepare()
         async with anyio.create_task_group() as group:
             group.start_soon(storage.run)
@@ -89,13 +92,14 @@ def child(directory: str) -> None:
     anyio.run(main)
 
 
-async def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writers", ["own thread", PROCESSES])
+async def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path, writers: str) -> None:
     """Over several kills at random moments each acknowledged note is in the audit table exactly once, in order."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     acknowledged: list[str] = []
     for _ in range(KILLS):
-        command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)]
+        command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path), writers]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: ASYNC220 - a short test
             assert process.stdout is not None
             # Killed after a random number of acknowledgements and a random moment more.
@@ -105,7 +109,7 @@ async def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> No
             # The last line may be cut; a whole line was acknowledged.
             lines = process.stdout.read().splitlines(keepends=True)
             acknowledged += [line.strip() for line in lines if line.endswith("\n")]
-    host, storage = build(tmp_path)
+    host, storage = build(tmp_path, writer_processes=writers == PROCESSES)
     await storage.prepare()
     async with anyio.create_task_group() as group:
         group.start_soon(storage.run)

@@ -21,7 +21,7 @@ from polaris_synapse.execution.core.statuses import VenueStatuses
 from polaris_synapse.execution.dispatch import Dispatch
 from polaris_synapse.execution.service import ExecutionService
 from polaris_synapse.matching.core import MatchingCore
-from polaris_synapse.risk.core import RiskCore, answers, check_limits, ledger, orders, reports
+from polaris_synapse.risk.core import RiskCore, answers, check_limits, ledger, orders, replacements, reports
 from polaris_synapse.testing.simulation import disk, host
 from polaris_synapse.testing.simulation.faults import Faults
 from polaris_synapse.testing.simulation.runner import run_seed, run_seeds
@@ -280,10 +280,10 @@ def cancelled_order_stays_on_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
 def core_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core fails on an input."""
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(orders, "_replace_problem", fail)
+    monkeypatch.setattr(replacements, "_problem", fail)
 
 
 @pytest.fixture(params=sorted(PLANTED))

@@ -20,10 +20,12 @@ from polaris_synapse.bus.core import NOTHING
 from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain.messages import (
+    AgentStanding,
     Answer,
     DecisionRecorded,
     Message,
     OrderUpdated,
+    StandingChanged,
     SubmitOrder,
 )
 from polaris_synapse.domain.orders import Order, OrderRequest, OrderState
@@ -79,6 +81,14 @@ class Decisions:
         """Newest first."""
         found = [decision for decision in reversed(self.latest.values()) if symbol in {"", decision.symbol}]
         return found[:limit]
+
+    async def agents(self) -> list[AgentStanding]:
+        """None yet."""
+        return []
+
+    async def standing_instructions(self) -> list[StandingChanged]:
+        """None yet."""
+        return []
 
     async def decision(self, decision_id: str) -> DecisionRecorded | None:
         """One decision."""

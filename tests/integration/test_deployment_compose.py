@@ -129,6 +129,17 @@ def test_the_start_order_is_databases_then_tables_and_topics_then_services() -> 
         assert needs["redis"] == {"condition": "service_healthy"}
     assert services["migrate"]["depends_on"].keys() == {"postgres", "postgres-compliance"}
     assert services["topics"]["depends_on"] == {"redpanda": {"condition": "service_healthy"}}
+    # Users are in the database, so the first one can be made once its tables are there.
+    assert services["first-user"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def test_every_container_of_the_desk_knows_the_users() -> None:
+    """Users and keys are in the database of orders, which each can reach with the password that it sees."""
+    services = loaded(BASE)["services"]
+    for name in (*SERVICES, "first-user"):
+        assert services[name]["environment"]["POLARIS_DATABASES__CREDENTIALS"] == "orders"
+        assert {"source": "db_password", "target": "DB_PASSWORD"} in services[name]["secrets"]
+        assert "data" in services[name]["networks"]
 
 
 def test_production_has_the_cluster_of_the_guide() -> None:
@@ -205,6 +216,7 @@ def test_the_environment_example_names_every_variable_that_compose_asks_for() ->
     for path in (BASE, PRODUCTION):
         asked = set(re.findall(r"\$\{([A-Z_]+):\?", path.read_text(encoding="utf-8")))
         asked |= {secret["environment"] for secret in loaded(path)["secrets"].values()}
+        asked |= set(re.findall(r"\$\{(DESK_[A-Z_]+):-", path.read_text(encoding="utf-8")))
         assert not {name for name in asked if not re.search(rf"^{name}=", example, re.MULTILINE)}
 
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import anyio
 import anyio.to_thread
 import httpx2
 import pytest
 import websockets
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.integration.deployment_door import CONFIGURATION, Door, certificate, name_server, opened
 from tests.real_servers import start_or_skip
 
 from polaris_synapse.testing.desk_process import DeskProcess
@@ -27,95 +22,22 @@ from polaris_synapse.testing.servers.process import free_ports
 
 pytestmark = pytest.mark.anyio
 
-CONFIGURATION: Final = Path(__file__).resolve().parents[2] / "deployments" / "nginx" / "nginx.conf"
-PORTS: Final = (80, 443, 8000, 8080, 8081, 8082, 8083, 8084, 8085)
-
-
-def certificate() -> tuple[bytes, bytes]:
-    """A self-signed certificate for localhost, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM), private
-
-
-class Door:
-    """The deployment's nginx in front of servers of this test. ``ports``: where it listens, by the port it should."""
-
-    def __init__(self, upstreams: dict[str, list[int]]) -> None:
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        text = CONFIGURATION.read_text(encoding="utf-8")
-        # The name server is Docker's; without it names are addresses, which Debian's older nginx knows as well.
-        text = re.sub(r"^\s*resolver .*;\n", "", text, flags=re.MULTILINE)
-        for port, own in self.ports.items():
-            text, count = re.subn(rf"listen {port}\b", f"listen 127.0.0.1:{own}", text)
-            assert count == 1, f"nothing listens at {port}"
-        self.services = re.findall(r"server ([a-z-]+):\d+ resolve", text)
-        nowhere = free_ports(1)
-        text = re.sub(
-            r"^( *)server ([a-z-]+):\d+ resolve ([^;]*);$",
-            lambda found: "\n".join(
-                f"{found[1]}server 127.0.0.1:{port} {found[3]};" for port in upstreams.get(found[2], nowhere)
-            ),
-            text,
-            flags=re.MULTILINE,
-        )
-        self.certificate, key = certificate()
-        files = {"ssl/polaris-synapse.crt": self.certificate, "ssl/polaris-synapse.key": key}
-        self.nginx = NginxServer(text, self.ports[443], files)
-
-    def tls(self, protocols: list[str] | None = None) -> ssl.SSLContext:
-        """A client's settings, which trust only this door's certificate."""
-        context = ssl.create_default_context(cadata=self.certificate.decode())
-        if protocols:
-            context.set_alpn_protocols(protocols)
-        return context
-
-    @property
-    def https(self) -> str:
-        """The address of the door's TLS port."""
-        return f"https://localhost:{self.ports[443]}"
-
-
-@asynccontextmanager
-async def opened(upstreams: dict[str, list[int]]) -> AsyncIterator[Door]:
-    """A door that runs."""
-    door = start_or_skip(lambda: Door(upstreams))
-    await anyio.to_thread.run_sync(door.nginx.check)
-    try:
-        await anyio.to_thread.run_sync(door.nginx.start)
-        yield door
-    finally:
-        await anyio.to_thread.run_sync(door.nginx.stop)
-
 
 class Backend:
     """An HTTP server that counts its requests and answers each with its own number and the request's head."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, address: str = "127.0.0.1", port: int = 0) -> None:
         self.number = number
+        self.address = address
         self.requests = 0
-        self.port = 0
+        self.port = port
         self.hold = asyncio.Event()
+        self.refuses = False
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen on a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        """Listen, on a free port unless one was given."""
+        self._server = await asyncio.start_server(self._serve, self.address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -128,6 +50,10 @@ class Backend:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests += 1
+            if self.refuses:
+                writer.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+                return
             if head.startswith(b"POST /chat"):
                 writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
                 await writer.drain()
@@ -155,9 +81,10 @@ async def backends(count: int) -> AsyncIterator[list[Backend]]:
             await one.stop()
 
 
-async def test_every_service_has_an_upstream_and_names_are_looked_up_again() -> None:
-    """All seven services are behind the door, and each is resolved again while nginx runs."""
+async def test_every_service_is_behind_the_door() -> None:
+    """All seven services have a name, and each is what some port is for."""
     door = start_or_skip(lambda: Door({}))
+    door.nginx.stop()
     assert sorted(door.services) == sorted(
         [
             "order-gateway", "compliance-gateway", "llm-agents", "market-data-handler", "risk-manager",
@@ -166,9 +93,59 @@ async def test_every_service_has_an_upstream_and_names_are_looked_up_again() -> 
     )  # fmt: skip
     text = CONFIGURATION.read_text(encoding="utf-8")
     assert "resolver 127.0.0.11" in text
-    assert text.count("least_conn;") == text.count("    upstream ") == text.count("        zone ") == len(door.services)
-    await anyio.to_thread.run_sync(door.nginx.check)
-    door.nginx.stop()
+    for service in door.services:
+        assert f"proxy_pass http://${service.replace('-', '_')};" in text
+
+
+async def test_nginx_takes_the_file_as_it_is() -> None:
+    """Debian's nginx accepts it unchanged, also while no name of a service is known."""
+    made, key = certificate()
+    files = {"ssl/polaris-synapse.crt": made, "ssl/polaris-synapse.key": key}
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    nginx = start_or_skip(lambda: NginxServer(text, 443, files))
+    try:
+        await anyio.to_thread.run_sync(nginx.check)
+    finally:
+        nginx.stop()
+
+
+async def test_gateways_come_and_go_while_nginx_runs() -> None:
+    """Nobody there is 502; one that comes is found within seconds, and so is one more; one that went is not asked."""
+    port = free_ports(1)[0]
+    gateways = [Backend(number, f"127.0.0.{number + 2}", port) for number in range(2)]
+    async with (
+        name_server() as names,
+        opened({}, resolver=names.port, named={"order-gateway": port}) as door,
+        httpx2.AsyncClient(verify=door.tls()) as client,
+    ):
+        assert (await client.get(f"{door.https}/orders")).status_code == 502
+        for gateway in gateways:
+            await gateway.start()
+            names.names.setdefault("order-gateway", []).append(gateway.address)
+            with anyio.fail_after(20):
+                while not gateway.requests:
+                    await client.get(f"{door.https}/orders")
+        names.names["order-gateway"].remove(gateways[0].address)
+        await gateways[0].stop()
+        # Whether the name was looked up again or not: what cannot be reached is stood in for.
+        answers = [await client.get(f"{door.https}/orders") for _ in range(30)]
+        assert {answer.status_code for answer in answers} == {200}
+        await gateways[1].stop()
+
+
+async def test_the_risk_manager_that_has_the_account_is_found() -> None:
+    """One that answers 503 for another's account is passed over by a question; a command reaches just one."""
+    async with backends(2) as risk, opened({"risk-manager": [one.port for one in risk]}) as door:
+        risk[0].refuses = True
+        url = f"http://127.0.0.1:{door.ports[8083]}"
+        async with httpx2.AsyncClient() as client:
+            answers = [await client.get(f"{url}/limits/main") for _ in range(10)]
+            assert {answer.status_code for answer in answers} == {200}
+            assert risk[0].requests > 0
+            before = sum(one.requests for one in risk)
+            for _ in range(10):
+                await client.post(f"{url}/kill-switch", content=b"{}")
+            assert sum(one.requests for one in risk) == before + 10
 
 
 async def test_tls_speaks_http2_and_says_safe_headers() -> None:

@@ -85,10 +85,10 @@ def fact(offset: int, number: int) -> Record:
 def test_a_fact_counts_once_wherever_it_stands() -> None:
     """A record read before is not new, and neither is a fact that its sender repeats further on."""
     progress = ClusterProgress()
-    assert progress.is_new(fact(0, 1))
-    assert not progress.is_new(fact(0, 1))
-    assert not progress.is_new(fact(1, 1))
-    assert progress.is_new(fact(2, 2))
+    assert progress.take([fact(0, 1)])
+    assert not progress.take([fact(0, 1)])
+    assert not progress.take([fact(1, 1)])
+    assert progress.take([fact(2, 2)])
     assert progress.next_offsets == {"executions/0": 3}
 
 

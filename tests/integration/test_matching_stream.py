@@ -12,12 +12,12 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
-from tests.unit.matching.bench import SYMBOL, amend, instrument, place
+from tests.unit.matching.bench import NOON, SYMBOL, amend, instrument, place
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from polaris_synapse.bus.embedded import EmbeddedHost
-from polaris_synapse.domain.messages import ListInstrument, Message
+from polaris_synapse.domain.messages import ListInstrument, Message, Tick
 from polaris_synapse.domain.orders import Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import MatchingCore
@@ -49,9 +49,10 @@ class ByHeader:
 class Bench:
     """A host with risk and matching, the service over it, and where it listens."""
 
-    def __init__(self, host: EmbeddedHost, core: MatchingCore, port: int) -> None:
+    def __init__(self, host: EmbeddedHost, core: MatchingCore, clock: ManualClock, port: int) -> None:
         self.host = host
         self.core = core
+        self.clock = clock
         self.http = f"http://127.0.0.1:{port}"
         self.stream = f"ws://127.0.0.1:{port}/stream"
 
@@ -87,7 +88,7 @@ async def bench(**settings: int) -> AsyncIterator[Bench]:
         tasks.start_soon(service.run)
         with anyio.fail_after(5):
             await ready.wait()
-        made = Bench(host, core, ports["matching"])
+        made = Bench(host, core, clock, ports["matching"])
         await made.send(
             ListInstrument(time_ns=clock.now_ns(), instrument=instrument()),
             place(1, Side.BUY, 5, 10_000),
@@ -160,6 +161,77 @@ async def test_levels_trades_and_statuses_are_told() -> None:
         assert (await next_of(socket, "status"))["status"] == "AUCTION"
         unknown, _ = await made.http_json("PUT", "/symbols/NOPE/status", who="officer", body={"status": "HALTED"})
         assert unknown == 404
+
+
+async def test_books_by_price_line_up_with_the_snapshot_over_http() -> None:
+    """Levels set by each change, in the order of their numbers, are the book that REST shows under the same number."""
+    async with bench() as made, listening(made, "book") as socket:
+        first = await next_of(socket, "book")
+        sides = {name: dict(first[name]) for name in ("bids", "asks")}
+        await made.send(
+            place(3, Side.BUY, 4, 9_990),
+            place(4, Side.SELL, 5, 10_000),
+            place(5, Side.BUY, 3, 10_020),
+            amend(3, 2, 9_990),
+        )
+        for number in range(1, 5):
+            change = await next_of(socket, "book")
+            assert (change["sequence"], change["is_snapshot"]) == (first["sequence"] + number, False)
+            for name, levels in sides.items():
+                levels.update(change[name])
+        _, book = await made.http_json("GET", f"/books/{SYMBOL}")
+        assert book["sequence"] == first["sequence"] + 4
+        for name, levels in sides.items():
+            shown = {price: quantity for price, quantity in levels.items() if quantity != "0"}
+            assert shown == {row["price"]: row["quantity"] for row in book[name]}
+
+
+async def test_statistics_are_pushed_as_of_a_trade() -> None:
+    """They begin with what REST shows, follow within a second of a trade, and say which trade they count up to."""
+    async with bench() as made:
+        await made.send(place(3, Side.SELL, 2, 10_000))
+        async with listening(made, "statistics,trades") as socket:
+            first = await next_of(socket, "statistics")
+            assert (first["sequence"], first["trades"], first["volume"], first["last"]) == (1, 1, "0.00002", "100")
+            _, over_http = await made.http_json("GET", f"/statistics/{SYMBOL}")
+            assert over_http == first | {"symbol": SYMBOL}
+            await made.send(place(4, Side.BUY, 3, 10_010))
+            trades = [await next_of(socket, "trades") for _ in range(2)]
+            assert [trade["trade_id"] for trade in trades] == [2, 3]
+            while (day := await next_statistics(made, socket))["sequence"] < 3:
+                assert day == first  # said again, since it was not known when this client began
+            assert (day["sequence"], day["trades"], day["volume"]) == (3, 3, "0.00005")
+            assert (day["high"], day["close"], day["open"]) == ("100.1", "100.1", "100")
+            _, over_http = await made.http_json("GET", f"/statistics/{SYMBOL}")
+            assert over_http == day | {"symbol": SYMBOL}
+
+
+async def test_statistics_that_only_grow_old_are_told_too() -> None:
+    """A day later the trades are no longer counted: the same sequence, without them."""
+    async with bench() as made:
+        await made.send(place(3, Side.SELL, 2, 10_000))
+        async with listening(made, "statistics") as socket:
+            assert (await next_of(socket, "statistics"))["trades"] == 1
+            await made.send(Tick(time_ns=NOON + 25 * 3600 * 10**9))
+            while (day := await next_statistics(made, socket))["trades"]:
+                pass
+            assert (day["sequence"], day["volume"], day["last"]) == (1, "0", "100")
+
+
+async def next_statistics(made: Bench, socket: ClientConnection) -> Any:
+    """The next statistics, while seconds pass."""
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+
+            async def pass_time() -> None:
+                while True:
+                    made.clock.advance(1)
+                    await anyio.sleep(0.01)
+
+            tasks.start_soon(pass_time)
+            found = await next_of(socket, "statistics")
+            tasks.cancel_scope.cancel()
+    return found
 
 
 async def test_the_stream_refuses_what_it_cannot_give() -> None:

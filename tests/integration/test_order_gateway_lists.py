@@ -97,6 +97,30 @@ async def test_what_risk_says_of_a_list_reaches_the_client(tmp_path: Path) -> No
         assert unknown.json()["link"] == "/order-lists/by-client-id/L1?account=main"
 
 
+async def test_a_cancel_can_wait_until_the_orders_have_ended(tmp_path: Path) -> None:
+    """DELETE with wait_ms answers with orders that are over, or after that time with what is known then."""
+    async with running_gateway(tmp_path) as gateway:
+        gateway.desk.acknowledge = False
+        placed = (await gateway.call("trader", "POST", "/order-lists", oco())).json()
+        path = f"/order-lists/{placed['order_list']['list_id']}"
+        early = await gateway.call("trader", "DELETE", f"{path}?wait_ms=20")
+        assert (early.status_code, {order["state"] for order in early.json()["orders"]}) == (200, {"PENDING_CANCEL"})
+
+        async def end() -> None:
+            for order_id in (1024, 2048):
+                await asyncio.sleep(0.05)
+                gateway.desk.move(order_id, OrderState.CANCELLED, reason=Reason.CANCELLED_BY_USER)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(end)
+            answer = await gateway.call("trader", "DELETE", f"{path}?wait_ms=5000")
+        assert {order["state"] for order in answer.json()["orders"]} == {"CANCELLED"}
+        gateway.desk.fail = Reason.TIMED_OUT
+        unknown = await gateway.call("trader", "DELETE", path)
+        assert (unknown.status_code, unknown.json()["link"]) == (202, "/order-lists/by-client-id/L1?account=main")
+        assert (await gateway.call("trader", "DELETE", f"{path}?wait_ms=5001")).json()["reason"] == "INVALID_VALUE"
+
+
 async def test_lists_over_the_websocket(tmp_path: Path) -> None:
     """submit_list and cancel_list answer like REST, and the channel tells of the list's changes."""
     async with served(tmp_path) as (gateway, url), connected(gateway, url) as client:
@@ -104,7 +128,7 @@ async def test_lists_over_the_websocket(tmp_path: Path) -> None:
         placed = (await client.call("submit_list", **oco()))["result"]
         assert placed["order_list"]["state"] == "EXECUTING"
         assert (await client.event("lists", "order_list"))["list_id"] == placed["order_list"]["list_id"]
-        cancelled = await client.call("cancel_list", client_list_id="L1")
+        cancelled = await client.call("cancel_list", client_list_id="L1", wait_ms=1000)
         assert cancelled["result"]["order_list"]["state"] == "ALL_DONE"
         assert (await client.event("lists", "order_list"))["open"] is False
         assert (await client.call("cancel_list"))["error"]["reason"] == "CONTRADICTORY_FIELDS"

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.orders import OrderState, Side
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.storage.cache.memory import MemoryCache
 from polaris_synapse.web.authentication import Role
 from polaris_synapse.web.server import Listener, ServerLimits, serve
 
@@ -249,6 +250,35 @@ async def test_many_requests_are_in_flight_at_once(tmp_path: Path) -> None:
         assert sorted(order[:-1]) == list(range(100, 150))
 
 
+async def test_messages_in_fragments_keep_their_place(tmp_path: Path) -> None:
+    """Whole messages, messages in fragments and messages that are not ASCII are taken in the order they were sent."""
+    async with served(tmp_path) as (gateway, url), connected(gateway, url) as client:
+
+        def request(number: int, **more: Any) -> str:
+            order = buy(client_order_id=f"c-{number}", **more)
+            return json.dumps({"id": number, "method": "submit", "params": order}, ensure_ascii=False)
+
+        await client.socket.send(request(1))
+        await client.socket.send([request(2)[:30], request(2)[30:50], request(2)[50:]])
+        await client.socket.send(request(3))
+        await client.socket.send(request(4, decision_id="ö"))
+        await client.socket.send(request(5))
+        answers = [json.loads(await client.socket.recv()) for _ in range(5)]
+        assert [answer["id"] for answer in answers if "error" in answer] == [4], "no id has such a letter"
+        sent = [command.order.client_order_id for command in gateway.desk.commands if hasattr(command, "order")]
+        assert sent == ["c-1", "c-2", "c-3", "c-5"]
+
+
+async def test_who_asks_for_too_much_at_once_is_held_back(tmp_path: Path) -> None:
+    """More requests than may be in flight wait unread, and every one is answered in the end."""
+    served_few = served(tmp_path, connection_requests_in_flight_max=4)
+    async with served_few as (gateway, url), connected(gateway, url) as client:
+        for number in range(100):
+            await client.socket.send(json.dumps({"id": number + 100, "method": "submit", "params": buy()}))
+        answered = [json.loads(await client.socket.recv())["id"] for _ in range(100)]
+        assert sorted(answered) == list(range(100, 200))
+
+
 async def test_channels_carry_ones_own_facts(tmp_path: Path) -> None:
     """Orders, fills, balances, positions and decisions of the principal's accounts arrive, and no others."""
     async with served(tmp_path) as (gateway, url), connected(gateway, url, "viewer") as client:
@@ -381,3 +411,19 @@ async def test_the_end_of_the_server_is_said(tmp_path: Path) -> None:
             client = await stack.enter_async_context(connected(gateway, url))
         code, _ = await client.closed()
         assert code in {1001, 1012}
+
+
+async def test_without_the_cache_a_connection_may_only_stop(tmp_path: Path) -> None:
+    """Once nobody can know what was revoked, an open connection may cancel and neither order nor subscribe."""
+    cache = MemoryCache()
+    async with served(tmp_path, cache=cache) as (gateway, url), connected(gateway, url) as client:
+        cache.available = False
+        gateway.clock.advance(6)
+        await until(lambda: not gateway.service.credentials.certain())
+        for method, params in (("submit", buy()), ("subscribe", {"channels": ["orders"]})):
+            assert (await client.call(method, **params))["error"]["reason"] == "CACHE_UNAVAILABLE"
+        assert (await client.call("cancel_all", account="main"))["result"] == {"order_ids": []}
+        cache.available = True
+        gateway.clock.advance(1)
+        await until(gateway.service.credentials.certain)
+        assert "result" in await client.call("submit", **buy())

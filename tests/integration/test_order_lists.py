@@ -17,6 +17,7 @@ from polaris_synapse.domain.messages import (
     CancelOrderList,
     KillLevel,
     OrderListUpdated,
+    OrderUpdated,
     ReplaceOrder,
     SetInstrumentStatus,
     SubmitOrder,
@@ -24,7 +25,7 @@ from polaris_synapse.domain.messages import (
     Tick,
 )
 from polaris_synapse.domain.order_lists import ListKind, ListState, OrderList, OrderListRequest
-from polaris_synapse.domain.orders import Order, OrderRequest, OrderState, OrderType, Side, TimeInForce
+from polaris_synapse.domain.orders import Order, OrderEvent, OrderRequest, OrderState, OrderType, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.risk.core import RiskCore
@@ -173,14 +174,104 @@ def test_cancelling_one_order_of_an_oco_cancels_both(which: int) -> None:
     assert (lists.state(order_list), lists.reserved()) == (ListState.ALL_DONE, 0)
 
 
-def test_an_order_of_a_list_cannot_be_changed() -> None:
-    """Its other orders are made for it as it is."""
+def change(lists: Lists, order_id: int, **values: Any) -> Answer:
+    """Ask for other values of one of bob's orders; risk's answer."""
+    actor = values.pop("actor", "user:bob")
+    command = ReplaceOrder(time_ns=lists.bench.now, account="bob", order_id=order_id, actor=actor, **values)
+    return of_type(lists.send(command), Answer)[0]
+
+
+def test_the_prices_of_an_open_oco_can_be_changed() -> None:
+    """Each order takes its new price in its place in the list, which still ends as one."""
     lists = Lists()
     order_list = lists.oco()
-    seen = lists.send(
-        ReplaceOrder(time_ns=lists.bench.now, account="bob", order_id=order_list.order_ids[0], quantity_lots=10)
+    profit_id, stop_id = order_list.order_ids
+    assert change(lists, profit_id, price_ticks=6_200_000).reason is Reason.NONE
+    assert change(lists, stop_id, stop_price_ticks=5_950_000).reason is Reason.NONE
+    profit, stop = lists.orders(order_list)
+    assert (profit.state, profit.price_ticks) == (OrderState.WORKING, 6_200_000)
+    assert (stop.state, stop.stop_price_ticks) == (OrderState.ARMED, 5_950_000)
+    assert lists.reserved() == 1_000 * 1_000
+    lists.order(account="alice", price=62_000, lots=1_000)
+    assert lists.states(order_list) == [OrderState.FILLED, OrderState.EXPIRED]
+    assert (lists.state(order_list), lists.reserved()) == (ListState.ALL_DONE, 0)
+
+
+def test_a_changed_oco_holds_what_its_larger_order_needs() -> None:
+    """Of a buying OCO either order may become the dearer one; what is free beside both is not counted twice."""
+    lists = Lists()
+    answer = lists.place(
+        ListKind.OCO,
+        lists.leg(side=Side.BUY, price=59_000, lots=160_000),
+        lists.leg(side=Side.BUY, type=OrderType.STOP_LIMIT, stop_price_ticks=6_100_000, price=61_200, lots=160_000),
     )
-    assert of_type(seen, Answer)[0].reason is Reason.REPLACE_INVALID
+    assert answer.order_list is not None, answer.detail
+    profit_id, stop_id = answer.order_ids
+    assert lists.reserved("USDT") == usdt(97_920)
+    # The covered order alone would need more than is free beside the pair.
+    assert change(lists, profit_id, price_ticks=5_950_000).reason is Reason.NONE
+    assert lists.reserved("USDT") == usdt(97_920)
+    assert change(lists, stop_id, price_ticks=6_240_000).reason is Reason.NONE
+    assert lists.reserved("USDT") == usdt(99_840)
+    too_dear = change(lists, stop_id, price_ticks=6_260_000)
+    assert (too_dear.reason, lists.reserved("USDT")) == (Reason.INSUFFICIENT_FUNDS, usdt(99_840))
+    assert change(lists, stop_id, price_ticks=5_940_000, stop_price_ticks=6_050_000).reason is Reason.NONE
+    assert lists.reserved("USDT") == usdt(95_200)
+
+
+@pytest.mark.parametrize(
+    "which, values, why",
+    [
+        (0, {"quantity_lots": 500}, "Both orders of an OCO have the same quantity"),
+        (0, {"price_ticks": 5_890_000}, "the profit order lies above the stop order"),
+        (1, {"stop_price_ticks": 6_110_000}, "the profit order lies above the stop order"),
+        (1, {"price_ticks": 5_890_000}, "A STOP order has no price to change"),
+        (0, {"price_ticks": 6_100_000}, "The replacement changes nothing"),
+    ],
+)
+def test_a_change_that_would_make_no_list_is_refused(which: int, values: dict[str, int], why: str) -> None:
+    """What could not have been placed as a list cannot be made of one."""
+    lists = Lists()
+    order_list = lists.oco()
+    answer = change(lists, order_list.order_ids[which], **values)
+    assert answer.reason is Reason.REPLACE_INVALID
+    assert why in answer.detail
+    assert lists.states(order_list) == [OrderState.WORKING, OrderState.ARMED]
+
+
+def test_a_change_under_way_counts_with_its_old_and_its_new_price() -> None:
+    """Nobody knows yet which of them the book will keep, so the other order must fit to both."""
+    lists = Lists()
+    order_list = lists.oco()
+    profit_id, stop_id = order_list.order_ids
+    now = lists.bench.now
+    # Not carried to the book: the change is under way.
+    lists.bench.send(ReplaceOrder(time_ns=now, account="bob", order_id=profit_id, price_ticks=6_000_000))
+    assert lists.orders(order_list)[0].state is OrderState.PENDING_REPLACE
+    between = lists.bench.send(ReplaceOrder(time_ns=now, account="bob", order_id=stop_id, stop_price_ticks=6_050_000))
+    assert of_type(between, Answer)[0].reason is Reason.REPLACE_INVALID
+    below = lists.bench.send(ReplaceOrder(time_ns=now, account="bob", order_id=stop_id, stop_price_ticks=5_990_000))
+    assert of_type(below, Answer)[0].reason is Reason.NONE
+
+
+def test_what_is_left_of_a_list_is_changed_like_a_single_order() -> None:
+    """After a part of the profit order has traded the stop is gone, and the rest may have any price and quantity."""
+    lists = Lists()
+    order_list = lists.oco()
+    lists.order(account="alice", price=61_000, lots=400)
+    assert change(lists, order_list.order_ids[0], price_ticks=5_800_000, quantity_lots=700).reason is Reason.NONE
+    profit, _ = lists.orders(order_list)
+    assert (profit.state, profit.quantity_lots, profit.price_ticks) == (
+        OrderState.PARTIALLY_FILLED, 700, 5_800_000,
+    )  # fmt: skip
+    assert lists.reserved() == 300 * 1_000
+
+
+def test_an_agent_changes_no_order_of_a_list() -> None:
+    """It may not place lists, so it may not make another one of them either."""
+    lists = Lists()
+    answer = change(lists, lists.oco().order_ids[0], price_ticks=6_200_000, actor="agent:jarvis")
+    assert answer.reason is Reason.FEATURE_NOT_SUPPORTED
 
 
 def bracket(lists: Lists, **working: Any) -> Answer:
@@ -207,6 +298,61 @@ def test_what_waits_holds_nothing_and_is_placed_when_the_working_order_has_fille
     lists.order(account="alice", price=61_000, lots=1_000)
     assert lists.states(order_list) == [OrderState.FILLED, OrderState.FILLED, OrderState.EXPIRED]
     assert (lists.state(order_list), lists.reserved()) == (ListState.ALL_DONE, 0)
+
+
+def test_orders_that_work_and_orders_that_wait_can_be_changed() -> None:
+    """What waits takes its new prices without a book, holds nothing, and is placed with them."""
+    lists = Lists()
+    answer = bracket(lists)
+    assert answer.order_list is not None
+    order_list = answer.order_list
+    working_id, profit_id, stop_id = order_list.order_ids
+    for order_id, values in (
+        (working_id, {"price_ticks": 6_010_000}),
+        (profit_id, {"price_ticks": 6_150_000}),
+        (stop_id, {"stop_price_ticks": 5_880_000}),
+    ):
+        changed = change(lists, order_id, **values)
+        assert changed.reason is Reason.NONE, changed.detail
+    assert change(lists, stop_id, stop_price_ticks=6_160_000).reason is Reason.REPLACE_INVALID
+    assert change(lists, profit_id, quantity_lots=900).reason is Reason.REPLACE_INVALID
+    assert lists.states(order_list) == [OrderState.WORKING, OrderState.APPROVED, OrderState.APPROVED]
+    assert (lists.reserved(), lists.reserved("USDT")) == (0, usdt(601))
+    restored = RiskCore()
+    restored.restore(lists.bench.core.snapshot())
+    lists.bench.core = restored
+    lists.bench.fund("BTC", ONE, "alice")
+    lists.order(account="alice", side=Side.SELL, price=60_100, lots=1_000)
+    _, profit, stop = lists.orders(order_list)
+    assert (profit.state, profit.price_ticks) == (OrderState.WORKING, 6_150_000)
+    assert (stop.state, stop.stop_price_ticks) == (OrderState.ARMED, 5_880_000)
+    assert lists.reserved() == 1_000 * 1_000
+
+
+def test_a_change_of_what_waits_passes_the_checks_that_do_not_wait() -> None:
+    """A kill switch stops it like an order, money that is not there yet does not."""
+    lists = Lists()
+    answer = lists.place(ListKind.OTO, lists.leg(price=60_000), lists.leg(side=Side.BUY, price=59_000))
+    waiting_id = answer.order_ids[1]
+    assert change(lists, waiting_id, quantity_lots=500_000).reason is Reason.NONE
+    lists.work_off(lists.bench.kill(KillLevel.NO_NEW_RISK))
+    assert change(lists, waiting_id, quantity_lots=400_000).reason is Reason.KILL_SWITCH
+
+
+def test_the_waiting_order_of_an_oto_takes_another_quantity() -> None:
+    """It is in no OCO, so its quantity is its own."""
+    lists = Lists()
+    answer = lists.place(ListKind.OTO, lists.leg(side=Side.BUY, price=60_000), lists.leg())
+    assert answer.order_list is not None
+    working_id, waiting_id = answer.order_list.order_ids
+    told = lists.send(ReplaceOrder(time_ns=lists.bench.now, account="bob", order_id=waiting_id, quantity_lots=300))
+    assert [update.event for update in of_type(told, OrderUpdated)] == [OrderEvent.REPLACE]
+    assert change(lists, working_id, quantity_lots=600).reason is Reason.NONE
+    lists.bench.fund("BTC", ONE, "alice")
+    lists.order(account="alice", side=Side.SELL, price=60_000, lots=600)
+    working, waiting = lists.orders(answer.order_list)
+    assert (working.state, waiting.state, waiting.quantity_lots) == (OrderState.FILLED, OrderState.WORKING, 300)
+    assert lists.reserved() == 300 * 1_000
 
 
 def test_a_waiting_sell_is_cut_to_what_the_fee_left() -> None:

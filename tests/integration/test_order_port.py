@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from tests.integration.test_order_gateway_lists import PROFIT, STOP
 from tests.unit.order_gateway.fake_desk import FakeDesk, Gateway, buy, running_gateway, until
 
 from polaris_synapse.domain import messages as m
@@ -104,6 +105,31 @@ async def test_orders_are_changed_and_cancelled(tmp_path: Path) -> None:
         second = (await client.call("submit", buy(client_order_id="two")))["order"]["order_id"]
         assert (await client.call("cancel_all"))["order_ids"] == [second]
         assert await refused(client.call("cancel", {"order_id": order_id})) == "ORDER_NOT_OPEN"
+
+
+async def test_lists_are_placed_and_cancelled(tmp_path: Path) -> None:
+    """submit_list and cancel_list answer with the bodies and the codes of REST, and count as traded."""
+    body = {"kind": "OCO", "symbol": "BTCUSDT", "orders": [PROFIT, STOP], "client_list_id": "L1"}
+    async with running_port(tmp_path) as port:
+        async with port.trader(cancel_on_disconnect=True) as client:
+            placed = await client.call("submit_list", body | {"wait_ms": 2000})
+            over_rest = (await port.gateway.call("trader", "POST", "/order-lists", body)).json()
+            assert (placed.pop("duplicate"), over_rest.pop("duplicate")) == (False, True)
+            assert placed == over_rest
+            cancelled = await client.call("cancel_list", {"client_list_id": "L1", "wait_ms": 2000})
+            assert {order["state"] for order in cancelled["orders"]} == {OrderState.CANCELLED}
+            assert await refused(client.call("cancel_list", {"list_id": 77})) == "ORDER_LIST_NOT_FOUND"
+            assert await refused(client.call("cancel_list", {})) == "CONTRADICTORY_FIELDS"
+            assert await refused(client.call("submit_list", body | {"orders": [PROFIT]})) == "INVALID_VALUE"
+            off_tick = PROFIT | {"price": "63000.001"}
+            assert await refused(client.call("submit_list", body | {"orders": [off_tick, STOP]})) == "PRICE_NOT_ON_TICK"
+            port.gateway.desk.refuse = Reason.ORDER_LIST_INVALID
+            assert await refused(client.call("submit_list", body)) == "ORDER_LIST_INVALID"
+            port.gateway.desk.refuse = Reason.NONE
+            await client.call("submit_list", body | {"client_list_id": "L2"})
+        await until(
+            lambda: all(order.state is OrderState.CANCELLED for order in port.gateway.desk.orders_by_id.values())
+        )
 
 
 async def test_brief_answers_say_who_and_how_far(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from tests.real_servers import start_or_skip
 
 from polaris_synapse.bus.clock import SystemClock
+from polaris_synapse.domain.messages import ApprovalState
 from polaris_synapse.storage import schema
 from polaris_synapse.storage.database import (
     Database,
@@ -35,10 +36,12 @@ pytestmark = pytest.mark.anyio
 LARGE = (
     schema.orders,
     schema.order_refusals,
+    schema.order_lists,
     schema.executions,
     schema.ledger_entries,
     schema.decisions,
     schema.candles,
+    schema.approvals,
     schema.alerts,
     schema.audit_entries,
 )
@@ -51,6 +54,10 @@ READS: dict[str, Callable[[SqlReadModels], Awaitable[object]]] = {
     "all open orders": lambda read: read.orders(account=None, open_only=True),
     "orders of a symbol": lambda read: read.orders(account=None, symbol="symbol-3"),
     "a later page of orders": lambda read: read.orders(account=None, before_order_id=2_000),
+    "an order list by id": lambda read: read.order_list(account="account-1", list_id=7),
+    "an order list by client list id": lambda read: read.order_list(account="account-1", client_list_id="absent"),
+    "an account's order lists": lambda read: read.order_lists(account="account-1"),
+    "all order lists": lambda read: read.order_lists(account=None),
     "an account's fills": lambda read: read.executions(account="account-1"),
     "fills of a symbol": lambda read: read.executions(account=None, symbol="symbol-3"),
     "fills of an order": lambda read: read.executions(account="account-1", order_id=7),
@@ -61,6 +68,10 @@ READS: dict[str, Callable[[SqlReadModels], Awaitable[object]]] = {
     "decisions on a symbol": lambda read: read.decisions(symbol="symbol-3"),
     "a decision": lambda read: read.decision("decision_id-4"),
     "candles": lambda read: read.candles(symbol="symbol-3", interval_seconds=60),
+    "approvals": lambda read: read.approvals(),
+    "waiting approvals": lambda read: read.approvals(state=ApprovalState.PENDING),
+    "the approval of an order": lambda read: read.approvals(client_order_id="client_order_id-7"),
+    "an approval": lambda read: read.approval("approval_id-4"),
     "alerts": lambda read: read.alerts(),
     "an account's alerts": lambda read: read.alerts(account="account-1"),
     "open alerts": lambda read: read.alerts(status="status-1"),

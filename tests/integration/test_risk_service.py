@@ -282,6 +282,26 @@ async def test_limits_are_read_and_set() -> None:
         assert (await desk.ask("PUT", "/limits/*", body={"open_orders_max": "5"}))[0] == 400
 
 
+async def test_fee_tiers_are_read_and_set() -> None:
+    """Everybody's tiers and an account's own; nonsense, strangers and traders are refused."""
+    tier = {"volume_units_min": 0, "maker_ppm": 100, "taker_ppm": 200}
+    async with running() as desk:
+        status, body = await desk.ask("PUT", "/fees/*", body={"tiers": [tier]})
+        assert (status, body["account"], body["tier"], body["tiers"]) == (200, "*", 0, [tier])
+        status, body = await desk.ask("GET", "/fees/alice", person="tom")
+        assert (status, body["tier"], body["taker_ppm"], body["volume_days"]) == (200, 1, 200, 30)
+        status, body = await desk.ask("PUT", "/fees/alice", body={"tiers": [tier | {"taker_ppm": 150}]})
+        assert (status, body["taker_ppm"]) == (200, 150)
+        assert (await desk.ask("GET", "/fees/*", person="tom"))[1]["tiers"] == [tier]
+        assert (await desk.ask("GET", "/fees/alice", person="vera"))[0] == 403
+        assert (await desk.ask("PUT", "/fees/alice", person="tom", body={"tiers": []}))[0] == 403
+        assert (await desk.ask("PUT", "/fees/nobody", body={"tiers": []}))[0] == 404
+        status, body = await desk.ask("PUT", "/fees/*", body={"tiers": [tier, tier]})
+        assert (status, body["reason"]) == (400, "INVALID_VALUE")
+        assert (await desk.ask("PUT", "/fees/*", body={"tiers": [tier | {"taker_ppm": 0.5}]}))[0] == 400
+        assert (await desk.ask("PUT", "/fees/alice", body={"tiers": []}))[1]["taker_ppm"] == 200
+
+
 async def test_a_stopped_account_is_reenabled_by_an_officer() -> None:
     """The throttle's stop shows in the status and a named officer lifts it."""
     async with running(RiskSettings(limits=RiskLimits(repeated_orders_max=1, market_data_age_seconds_max=0))) as desk:

@@ -128,6 +128,44 @@ async def test_a_clock_that_is_behind_gives_nothing_away(opener: Open) -> None:
         assert await ahead.take("x", key, per_second=1, burst=1, now_ns=101 * NS) == 0.0
 
 
+async def test_what_was_used_elsewhere_is_a_debt(opener: Open) -> None:
+    """Units that were granted already are taken off, below zero too, though never deeper than one burst."""
+    key, clock = unique("ann"), ManualClock()
+    async with clients(opener, 2) as (one, other):
+
+        async def spend(client: SharedCache, units: int) -> float:
+            return await client.spend("orders", key, units=units, per_second=10, burst=20, now_ns=clock.now_ns())
+
+        assert await spend(one, 15) == 0.0
+        assert await spend(other, 5) == 0.0
+        assert await spend(one, 10) == pytest.approx(1.0)
+        clock.advance(0.5)
+        assert await spend(other, 0) == pytest.approx(0.5, abs=1e-5)
+        assert await one.take("orders", key, per_second=10, burst=20, now_ns=clock.now_ns()) > 0.5
+        assert await spend(other, 1_000) == pytest.approx(2.0)
+        clock.advance(4)
+        assert await spend(one, 20) == pytest.approx(0.0, abs=1e-5)
+
+
+async def test_a_name_is_claimed_once(opener: Open) -> None:
+    """Of all who ask at once one is the first; after its time the name is free again."""
+    name, soon = unique("bot/nonce"), unique("bot/nonce")
+    firsts: list[bool] = []
+
+    async def ask(client: SharedCache) -> None:
+        firsts.append(await client.claim(name, seconds=60))
+
+    async with clients(opener, 4) as four:
+        async with anyio.create_task_group() as group:
+            for client in four:
+                group.start_soon(ask, client)
+        assert sorted(firsts) == [False, False, False, True]
+        assert await four[0].claim(soon, seconds=0.2)
+        with anyio.fail_after(10):
+            while not await four[1].claim(soon, seconds=0.2):
+                await anyio.lowlevel.checkpoint()
+
+
 async def test_what_is_published_reaches_everybody_who_listens(opener: Open) -> None:
     """All listeners of a channel hear it in order, and no other channel does."""
     channel = unique("fills")
@@ -245,6 +283,8 @@ async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None
         lambda: cache.put_prices({"A": b"1"}),
         lambda: cache.take("x", "y", per_second=1, burst=1, now_ns=0),
         lambda: cache.give_back("x", "y", burst=1),
+        lambda: cache.spend("x", "y", units=1, per_second=1, burst=1, now_ns=0),
+        lambda: cache.claim("x", seconds=1),
         lambda: cache.publish("x", b"y"),
         lambda: cache.revoke([Revocation("z", 0)]),
         lambda: cache.revoked_since(""),

@@ -103,7 +103,7 @@ async def running(
             bus=host, clock=clock, registry=registry,
             sources=[WiredSource(source=source, key="wire.1", close=client.aclose), *others],
             reader=reader or LexiconReader(NAMES), instruments=lambda: INSTRUMENTS,
-            state_file=StateFile(folder / "sources.json"),
+            states=StateFile(folder / "sources.json"),
             settings=limits,
         )  # fmt: skip
         desk = Running(service, clock, registry)
@@ -266,7 +266,7 @@ async def test_without_sources_nothing_happens(tmp_path: Path) -> None:
     async with running_host([new_core()], clock=ManualClock(NOW)) as host:
         service = SourcesService(
             bus=host, clock=ManualClock(NOW), registry=CollectorRegistry(), sources=[], reader=LexiconReader(NAMES),
-            instruments=lambda: INSTRUMENTS, state_file=StateFile(tmp_path / "sources.json"),
+            instruments=lambda: INSTRUMENTS, states=StateFile(tmp_path / "sources.json"),
             settings=SourcesSettings(),
         )  # fmt: skip
         await service.run()

@@ -15,7 +15,7 @@ from tests.property.matching_commands import SETTINGS, command_rows
 
 from polaris_synapse.matching.core.book import Book
 from polaris_synapse.matching.core.books import BOOK_IN_USE, BOOK_IS_COMPILED, new_book
-from polaris_synapse.matching.core.packed import pack_commands
+from polaris_synapse.matching.core.packed import pack_commands, unpack_commands
 from polaris_synapse.matching.core.port import (
     COLUMN_MAX,
     COMMAND_COLUMNS,
@@ -27,8 +27,10 @@ from polaris_synapse.matching.core.port import (
     CommandRow,
     EventKind,
     EventRow,
+    Operation,
     OrderBook,
 )
+from polaris_synapse.testing import matching_streams
 
 pytestmark = pytest.mark.skipif(not BOOK_IS_COMPILED, reason=BOOK_IN_USE)
 
@@ -257,3 +259,30 @@ def test_the_greatest_numbers_add_up(lots: int, price: int, count: int) -> None:
     rows += [(0, 0, 102 + number, 3, price, lots, 0, 0, 0, 0, 0, 0) for number in range(count)]
     for row in rows:
         same_answer(plain, compiled, row)
+
+
+def test_a_batch_that_looks_ahead_does_what_single_calls_do() -> None:
+    """A book so large that batches fetch ahead what their rows need: the same events and the same book as without."""
+    fill = pack_commands(matching_streams.deep_fill(180_000, seed=3))
+    ahead, apart = new_book(), new_book()
+    for book in (ahead, apart):
+        book.apply_packed(fill)
+    assert len(ahead) > 163_840  # five eighths of 2**18 cells: the table has 2**19 from here on
+    draw = random.Random(3)
+    rows = matching_streams.deep(180_000, 20_000, seed=3)
+    carried_out = 0
+    for start in range(0, len(rows), 500):
+        batch = rows[start : start + 500] + [wild_row(draw, EDGES_64) for _ in range(3)]
+        # A status that stops the book would leave nothing to fetch for.
+        packed = pack_commands([row for row in batch if row[0] not in (Operation.SET_STATUS, Operation.CANCEL_ALL)])
+        one_by_one: list[int] = []
+        found: Any = answer(ahead.apply_packed, packed)
+        if not isinstance(found, str):
+            carried_out += 1
+            for row in unpack_commands(packed):
+                for event in apart.apply(row):
+                    one_by_one += event
+            assert list(found) == one_by_one
+    assert carried_out > 10
+    ahead.check()
+    assert ahead.state_hash() == apart.state_hash()

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property import test_matching_core as plain
-from tests.unit.matching.bench import NOON, SYMBOL, core_with_book, only, place, remove
+from tests.unit.matching.bench import NOON, SYMBOL, amend, core_with_book, only, place, remove
 
-from polaris_synapse.domain.messages import AmendOrder, BookChanged, Message, OrderReport, PlaceOrderList
+from polaris_synapse.domain.messages import BookChanged, Message, OrderReport, PlaceOrderList
 from polaris_synapse.domain.orders import TERMINAL_STATES, OrderState, OrderType, Side
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.matching.core.port import BUY, HALTED, SELL
@@ -50,12 +50,20 @@ def messages(seed: int, count: int) -> list[Message]:
     """Single orders and everything else that can happen to a book, with lists in between."""
     draw = random.Random(seed)
     log: list[Message] = []
+    quantities: dict[int, int] = {}
     for number, message in enumerate(plain.messages(seed, count), start=1):
         if draw.random() < 0.2:
-            log.append(_pair(draw, number))
+            pair = _pair(draw, number)
+            log.append(pair)
+            quantities[number] = pair.approved[0].subject.quantity_lots
         log.append(message)
         if draw.random() < 0.05:
             log.append(remove(_FIRST_ID + draw.randint(0, 2 * number)))
+        if quantities and draw.random() < 0.2:
+            # Risk lets prices change and never the quantity. The book's side of it holds for any prices.
+            list_id = draw.choice(list(quantities)[-3:])
+            price, stop = draw.choice([0, 100 + draw.randint(-7, 7)]), draw.choice([0, 100 + draw.randint(-5, 5)])
+            log.append(amend(_FIRST_ID + 2 * list_id + draw.randint(0, 1), quantities[list_id], price, stop))
     return log
 
 
@@ -68,7 +76,7 @@ class Desk(plain.Desk):
         self.triggered: set[int] = set()
 
     def ask(self, message: Message) -> bool:
-        """See plain.Desk. Risk changes no order of a list."""
+        """See plain.Desk; notes the orders of lists."""
         if isinstance(message, PlaceOrderList):
             orders = [approved.subject for approved in message.approved]
             for order in orders:
@@ -76,8 +84,6 @@ class Desk(plain.Desk):
                 self.totals[order.order_id] = order.quantity_lots
             self.pairs.append((orders[0].order_id, orders[1].order_id, orders[0].quantity_lots))
             return True
-        if isinstance(message, AmendOrder) and message.order_id >= _FIRST_ID:
-            return False
         return super().ask(message)
 
     def hear(self, out: Sequence[Message]) -> None:

@@ -26,7 +26,8 @@ class Run:
         self.traded_lots = 0
         self.sides: dict[int, Side] = {}
         self.limits: dict[int, list[int]] = {}
-        self.ahead: dict[int, tuple[int, int, int]] = {}
+        self.least: dict[int, int] = {}
+        self.ahead: dict[int, tuple[int, int, int, int]] = {}
 
     def step(self) -> None:
         """One thing happens."""
@@ -63,28 +64,44 @@ class Run:
         side = rng.choice((BUY, SELL))
         kind = rng.choice((OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LIMIT))
         price = rng.randint(95, 107) if kind is not OrderType.MARKET else 0
+        lots, in_force = (
+            rng.randint(1, 40),
+            rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)),
+        )
+        rests = kind is not OrderType.MARKET and in_force is TimeInForce.GTC
+        post_only = rng.choice((PostOnly.NO, PostOnly.NO, PostOnly.REJECT, PostOnly.REPRICE)) if rests else PostOnly.NO
+        least = rng.choice((0, 0, rng.randint(1, lots)))
+        if post_only is not PostOnly.NO or in_force is TimeInForce.FOK:
+            least = 0
+        self.least[number] = least
         self.sides[number] = side
         self.limits[number] = [price]
         self.market.submit(
             number,
             side,
-            rng.randint(1, 40),
+            lots,
             price,
             type_=kind,
             stop_price_ticks=rng.randint(96, 106) if kind is OrderType.STOP_LIMIT else 0,
-            time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)),
-            post_only=rng.choice((PostOnly.NO, PostOnly.NO, PostOnly.REJECT)),
+            time_in_force=in_force,
+            post_only=post_only,
+            display_lots=rng.choice((0, rng.randint(1, lots))) if rests else 0,
+            min_quantity_lots=least,
         )
 
     def _queues_only_move_up(self) -> None:
-        """What is ahead of an order never grows while it stays where it is."""
-        found: dict[int, tuple[int, int, int]] = {}
+        """What is ahead of an order never grows while it stays where it is, and an iceberg shows one slice."""
+        found: dict[int, tuple[int, int, int, int]] = {}
         for order in self.market.exchange.open_orders():
             if order.state is OrderState.ARMED:
                 continue
-            found[order.order_id] = (order.price_ticks, order.quantity_lots, order.ahead_lots)
+            display, filled = order.request.display_lots, order.filled_lots
+            assert 0 < order.shown_lots <= min(display or order.open_lots, order.open_lots)
+            # An iceberg's next slice is at the back.
+            found[order.order_id] = (order.price_ticks, order.quantity_lots, order.ahead_lots, filled if display else 0)
             before = self.ahead.get(order.order_id)
-            if before is not None and before[0] == order.price_ticks and order.quantity_lots <= before[1]:
+            stays = before is not None and before[0] == order.price_ticks and before[3] == found[order.order_id][3]
+            if before is not None and stays and order.quantity_lots <= before[1]:
                 assert order.ahead_lots <= before[2]
             assert order.ahead_lots >= 0
             assert 0 <= order.filled_lots <= order.quantity_lots
@@ -123,7 +140,7 @@ def test_nothing_is_filled_that_was_not_offered(seed: int) -> None:
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_orders_and_fills_add_up(seed: int) -> None:
-    """Trade ids are unique, no order fills beyond its quantity, nothing follows an end, the last state is stored."""
+    """Trade ids are unique, no order fills beyond its quantity or below its minimum, nothing follows an end."""
     run = Run(seed)
     for _ in range(STEPS):
         run.step()
@@ -141,6 +158,7 @@ def test_orders_and_fills_add_up(seed: int) -> None:
         stored = run.market.stored[f"ps0-{number}"]
         assert stored.filled_lots == run.market.filled(number) <= stored.quantity_lots
         assert stored.is_open == (number not in ended)
+        assert not stored.filled_lots or stored.filled_lots >= run.least[number]
 
 
 @settings(max_examples=30)

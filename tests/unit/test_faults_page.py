@@ -27,7 +27,7 @@ def test_the_command_is_there(command: str) -> None:
     program, *arguments = shlex.split(command)
     if program == "python":
         assert importlib.util.find_spec(arguments[1]) is not None
-        assert len(arguments) == 2 or arguments[2] in runs._RUNS
+        assert len(arguments) == 2 or arguments[2] in runs._MEANING
     elif program == ".venv/bin/pytest":
         words = arguments[arguments.index("-k") + 1] if "-k" in arguments else ""
         for path in arguments[: arguments.index("-k")] if words else arguments:

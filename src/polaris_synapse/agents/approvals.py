@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from polaris_synapse.agents.approvals_tokens import ApprovalTokens
 from polaris_synapse.agents.authority import Authority, People
 from polaris_synapse.bus.clock import Clock
@@ -30,14 +32,13 @@ class Approvals:
         self._tokens = tokens
         self._clock = clock
 
-    def seen_by(self, principal: Principal, *, state: ApprovalState | None = None) -> list[Approval]:
+    async def seen_by(self, principal: Principal, *, state: ApprovalState | None = None) -> list[Approval]:
         """The requests that somebody may see, newest first. An agent sees its own."""
-        found = [one for one in self._authority.approvals() if _may_see(principal, one)]
-        return [one for one in reversed(found) if state is None or one.state is state]
+        return [one for one in await self._authority.approvals(state=state) if _may_see(principal, one)]
 
-    def get(self, principal: Principal, approval_id: str) -> Approval:
+    async def get(self, principal: Principal, approval_id: str) -> Approval:
         """One request. Raises ApiError(APPROVAL_NOT_FOUND), also for somebody else's."""
-        found = self._authority.approval(approval_id)
+        found = await self._authority.approval(approval_id)
         if found is None or not _may_see(principal, found):
             raise ApiError(
                 Reason.APPROVAL_NOT_FOUND, f"There is no request for approval {approval_id} that you may see."
@@ -50,7 +51,7 @@ class Approvals:
         """Approve or reject. Answers the request as it then is, and its order. Raises ApiError."""
         if principal.role not in APPROVER_ROLES:
             raise ApiError(Reason.APPROVER_NOT_ALLOWED, f"{principal.role} may not decide on orders of agents.")
-        approval = self.get(principal, approval_id)
+        approval = await self.get(principal, approval_id)
         answer = await self._bus.request(
             DecideApproval(
                 time_ns=self._clock.now_ns(),
@@ -66,21 +67,40 @@ class Approvals:
         )
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
-        return self._authority.approval(approval_id) or approval, answer.order
+        return await self._decided(approval, principal, approve=approve, via=via, note=note, order=answer.order)
 
-    def make_token(self, principal: Principal, approval_id: str, *, approve: bool) -> tuple[str, Approval]:
+    async def _decided(
+        self, approval: Approval, principal: Principal, *, approve: bool, via: str, note: str, order: Order | None
+    ) -> tuple[Approval, Order | None]:
+        """The request after a decision that has been made; as far as it is known here where no record shows it."""
+        found = await self._authority.decided(approval.approval_id)
+        if found is not None and found.state is not ApprovalState.PENDING:
+            return found, order
+        decided = structs.replace(
+            approval,
+            state=ApprovalState.APPROVED if approve else ApprovalState.REJECTED,
+            decided_by=principal.actor,
+            decided_role=principal.role.value,
+            decided_time_ns=self._clock.now_ns(),
+            via=via,
+            note=note,
+            order_id=order.order_id if order is not None else 0,
+        )
+        return decided, order
+
+    async def make_token(self, principal: Principal, approval_id: str, *, approve: bool) -> tuple[str, Approval]:
         """A token with which the caller can decide later, over any messenger. Raises ApiError."""
         if principal.role not in APPROVER_ROLES:
             raise ApiError(Reason.APPROVER_NOT_ALLOWED, f"{principal.role} may not decide on orders of agents.")
-        approval = self.get(principal, approval_id)
+        approval = await self.get(principal, approval_id)
         if approval.state is not ApprovalState.PENDING:
             raise ApiError(Reason.APPROVAL_USED, f"Request {approval_id} is {approval.state} already.")
         return self._tokens.make(approval, approve=approve, approver=principal.actor), approval
 
-    def describe_token(self, token: str) -> tuple[Approval, bool]:
+    async def describe_token(self, token: str) -> tuple[Approval, bool]:
         """What a token would do, without doing it: the request, and whether it approves. Raises ApiError."""
         ticket = self._tokens.read(token, self._clock.now_ns())
-        found = self._authority.approval(ticket.approval_id)
+        found = await self._authority.approval(ticket.approval_id)
         if found is None:
             raise ApiError(Reason.APPROVAL_NOT_FOUND)
         return found, ticket.approve

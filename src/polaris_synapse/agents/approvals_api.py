@@ -187,7 +187,7 @@ class _Endpoints:
         """GET /approvals."""
         principal = await self._authenticator.authenticate(request)
         query = query_struct(request, ApprovalsQuery)
-        found = self._approvals.seen_by(principal, state=query.state)[: query.limit]
+        found = (await self._approvals.seen_by(principal, state=query.state))[: query.limit]
         return json_response(ApprovalsBody(approvals=await self._views.bodies(found)))
 
     async def one(self, request: Request) -> Response:
@@ -195,7 +195,7 @@ class _Endpoints:
         principal = await self._authenticator.authenticate(request)
         query_struct(request, _NoParameters)
         approval_id = path_struct(request, ApprovalPath).approval_id
-        return await self._shown(self._approvals.get(principal, approval_id))
+        return await self._shown(await self._approvals.get(principal, approval_id))
 
     async def approve(self, request: Request) -> Response:
         """POST /approvals/{approval_id}/approve."""
@@ -221,7 +221,7 @@ class _Endpoints:
         query_struct(request, _NoParameters)
         approval_id = path_struct(request, ApprovalPath).approval_id
         body = await read_struct(request, LinkBody)
-        token, approval = self._approvals.make_token(principal, approval_id, approve=body.approve)
+        token, approval = await self._approvals.make_token(principal, approval_id, approve=body.approve)
         answer = LinkAnswer(
             token=token,
             path="/approvals/token",
@@ -241,7 +241,7 @@ class _Endpoints:
         """POST /approvals/token/meaning."""
         query_struct(request, _NoParameters)
         body = await read_struct(request, TokenBody)
-        approval, approve = self._approvals.describe_token(body.token)
+        approval, approve = await self._approvals.describe_token(body.token)
         (shown,) = await self._views.bodies([approval])
         return json_response(TokenMeaning(approve=approve, approval=shown))
 

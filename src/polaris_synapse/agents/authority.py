@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from polaris_synapse.domain.messages import Approval, Mandate
+from polaris_synapse.domain.messages import Approval, ApprovalState, Mandate, RiskLimits
 from polaris_synapse.web.authentication import Principal
 
 
 class Authority(Protocol):
-    """The risk core's own records, read only."""
+    """The risk core's records, read only, as of now. Where they are read from a database that is behind or away, the
+    reads raise ApiError(NOT_READY).
+    """
 
-    def mandates(self) -> list[Mandate]:
+    async def mandates(self) -> list[Mandate]:
         """Every mandate, by account and agent; those taken back too."""
         ...
 
-    def mandate_use(self, account: str, agent: str, /) -> tuple[int, int]:
+    async def mandate_use(self, account: str, agent: str, /) -> tuple[int, int]:
         """What is used of the mandate's day, and what the agent's trades gained today, in minor units."""
         ...
 
-    def approvals(self) -> list[Approval]:
-        """Every request for approval that is remembered, oldest first."""
+    async def approvals(self, *, state: ApprovalState | None = None) -> list[Approval]:
+        """The requests for approval that are remembered, newest first."""
         ...
 
-    def approval(self, approval_id: str, /) -> Approval | None:
+    async def approvals_of_order(self, account: str, client_order_id: str, /) -> list[Approval]:
+        """The requests that were made for one order, oldest first."""
+        ...
+
+    async def approval(self, approval_id: str, /) -> Approval | None:
         """One request for approval."""
         ...
 
-    def holding_limits(self, account: str, /) -> dict[str, int]:
+    async def decided(self, approval_id: str, /) -> Approval | None:
+        """A request that was decided a moment ago, once every reader sees so; None where that takes too long."""
+        ...
+
+    async def in_force(self, mandate: Mandate, /) -> None:
+        """Return once every reader sees a mandate that was set a moment ago, or when that takes too long."""
+        ...
+
+    async def holding_limits(self, account: str, /) -> dict[str, int]:
         """The largest shares of equity that an account set for itself, by asset in ppm."""
+        ...
+
+    async def limits_of(self, account: str, /) -> RiskLimits | None:
+        """The limits in force for an account, None where there is no such account."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +9,7 @@ import anyio
 import structlog
 
 from polaris_synapse.agents.advice import Advice
+from polaris_synapse.agents.models.database import DATABASE_ERRORS
 from polaris_synapse.agents.models.factory import ModelRoom
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, SlowConsumerError
@@ -87,6 +87,6 @@ class ModelWork:
     async def _keep(self, case: DecisionCase) -> None:
         try:
             await self._models.store.put_case(case.decision_id, case.case, case.time_ns)
-        except sqlite3.Error as error:
-            # A full disk must not end the desk's agents: the order path does not depend on this file.
+        except DATABASE_ERRORS as error:
+            # A full disk must not end the desk's agents: the order path does not depend on this record.
             _log.warning("a case was not stored", decision=case.decision_id, error=type(error).__name__)

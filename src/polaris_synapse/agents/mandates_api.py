@@ -89,17 +89,17 @@ class Mandates:
         self._clock = clock
         self._valuation = valuation
 
-    def seen_by(self, principal: Principal) -> list[Mandate]:
+    async def seen_by(self, principal: Principal) -> list[Mandate]:
         """The mandates on the accounts of somebody; an agent sees its own."""
         return [
             one
-            for one in self._authority.mandates()
+            for one in await self._authority.mandates()
             if principal.may_use(one.account) and (principal.role is not Role.AGENT or principal.name == one.agent)
         ]
 
-    def body(self, mandate: Mandate) -> MandateBody:
+    async def body(self, mandate: Mandate) -> MandateBody:
         """A mandate as it is shown."""
-        used, profit = self._authority.mandate_use(mandate.account, mandate.agent)
+        used, profit = await self._authority.mandate_use(mandate.account, mandate.agent)
         sheet = sheet_of(mandate, self._valuation)
         decimals = self._valuation.decimals
         return MandateBody(
@@ -111,7 +111,7 @@ class Mandates:
 
     async def compile(self, text: str) -> Compiled:
         """What plain words say."""
-        agents = {one.agent: one.account for one in self._authority.mandates()}
+        agents = {one.agent: one.account for one in await self._authority.mandates()}
         agents |= {one.agent: one.settings.account for one in self._roster.all()}
         names = MandateNames(Names.of(await self._instruments()), agents)
         return compile_mandate(text, names)
@@ -123,19 +123,20 @@ class Mandates:
             mandate = mandate_of(sheet, self._valuation, symbols)
         except MandateError as error:
             raise ApiError(Reason.INVALID_VALUE, str(error)) from None
-        self.check(principal, mandate)
+        await self.check(principal, mandate)
         answer = await self._bus.request(
             SetMandate(time_ns=self._clock.now_ns(), actor=principal.actor, mandate=mandate)
         )
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
+        await self._authority.in_force(mandate)
         return mandate
 
-    def check(self, principal: Principal, mandate: Mandate) -> None:
+    async def check(self, principal: Principal, mandate: Mandate) -> None:
         """Whether somebody may set this mandate. Raises ApiError."""
         principal.require(Role.TRADER, Role.RISK_OFFICER)
         principal.require_account(mandate.account)
-        known = {(one.account, one.agent): one for one in self._authority.mandates()}
+        known = {(one.account, one.agent): one for one in await self._authority.mandates()}
         if widens(known.get((mandate.account, mandate.agent)), mandate) and principal.role is Role.TRADER:
             raise ApiError(
                 Reason.ROLE_NOT_ALLOWED, "A trader may narrow or take back a mandate; widening it takes a risk officer."
@@ -168,7 +169,7 @@ class _Endpoints:
         """GET /mandates."""
         principal = await self._authenticator.authenticate(request)
         query_struct(request, _NoParameters)
-        found = [self._mandates.body(one) for one in self._mandates.seen_by(principal)]
+        found = [await self._mandates.body(one) for one in await self._mandates.seen_by(principal)]
         return json_response(MandatesBody(mandates=found))
 
     async def one(self, request: Request) -> Response:
@@ -176,9 +177,9 @@ class _Endpoints:
         principal = await self._authenticator.authenticate(request)
         query_struct(request, _NoParameters)
         path = path_struct(request, MandatePath)
-        for one in self._mandates.seen_by(principal):
+        for one in await self._mandates.seen_by(principal):
             if (one.account, one.agent) == (path.account, path.agent):
-                return json_response(self._mandates.body(one))
+                return json_response(await self._mandates.body(one))
         raise ApiError(Reason.NOT_FOUND, f"Agent {path.agent} has no mandate on account {path.account}.")
 
     async def compile(self, request: Request) -> Response:
@@ -200,4 +201,4 @@ class _Endpoints:
             raise ApiError(
                 Reason.CONTRADICTORY_FIELDS, "The address and the mandate name different accounts or agents."
             )
-        return json_response(self._mandates.body(await self._mandates.set(principal, sheet)))
+        return json_response(await self._mandates.body(await self._mandates.set(principal, sheet)))

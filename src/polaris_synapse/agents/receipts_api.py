@@ -72,7 +72,7 @@ class Receipts:
             return await self._of_decision(receipt_id)
         request = _REQUEST.fullmatch(receipt_id)
         if request is not None:
-            approval = self._authority.approval(request.group(1))
+            approval = await self._authority.approval(request.group(1))
             if approval is None:
                 return None
             order = await self._reads.order(account=None, order_id=approval.order_id) if approval.order_id else None
@@ -80,16 +80,17 @@ class Receipts:
         order = await self._reads.order(account=None, order_id=int(receipt_id))
         if order is None:
             return None
-        approvals = tuple(one for one in self._authority.approvals() if one.order_id == order.order_id)
+        found = await self._authority.approvals_of_order(order.request.account, order.request.client_order_id)
+        approvals = tuple(one for one in found if one.order_id == order.order_id)
         return await self._of_order(receipt_id, order, approvals)
 
     async def _of_decision(self, decision_id: str) -> Sources | None:
         decision = await self._reads.decision(decision_id)
         if decision is None:
             return None
-        approvals = tuple(
-            one for one in self._authority.approvals() if decision.order is not None and one.order == decision.order
-        )
+        wanted = decision.order
+        held = await self._authority.approvals_of_order(wanted.account, wanted.client_order_id) if wanted else []
+        approvals = tuple(one for one in held if one.order == wanted)
         order = await self._reads.order(account=None, order_id=decision.order_id) if decision.order_id else None
         orders = (order,) if order is not None else ()
         return Sources(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import anyio
 import structlog
@@ -28,12 +29,14 @@ from polaris_synapse.domain.messages import (
     StandingTriggered,
 )
 from polaris_synapse.domain.topics import PROPOSALS, TRADING_DECISIONS
+from polaris_synapse.storage.database import DatabaseUnavailableError
 from polaris_synapse.storage.port import ReadModels
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.openapi import OpenApiInfo
 from polaris_synapse.web.routes import ApiRoute
 
 _log = structlog.get_logger(__name__)
+_READ_AGAIN_SECONDS: Final = 1.0
 
 
 class AgentsService:
@@ -147,6 +150,7 @@ class AgentsService:
             backlog_messages_max=self._settings.decisions_max,
             droppable=True,
         ) as subscription:
+            await self._read_record()
             self._listening.add(TRADING_DECISIONS)
             try:
                 async for batch in subscription:
@@ -154,6 +158,22 @@ class AgentsService:
                         self._follow(envelope.message)
             finally:
                 self._listening.discard(TRADING_DECISIONS)
+
+    async def _read_record(self) -> None:
+        """Agents and instructions of before this process listened: the core may be in another and say them no more."""
+        while True:
+            try:
+                agents = await self._read_models.agents()
+                known = await self._read_models.standing_instructions()
+            except DatabaseUnavailableError:
+                _log.warning("the record of agents and instructions cannot be read; trying again")
+                await self._clock.sleep(_READ_AGAIN_SECONDS)
+            else:
+                break
+        for standing in agents:
+            self.roster.take(standing)
+        for changed in reversed(known):
+            self.standing_roster.take(changed)
 
     def _follow(self, message: object) -> None:
         if isinstance(message, DecisionRecorded):

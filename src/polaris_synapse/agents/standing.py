@@ -52,7 +52,10 @@ class StandingRoster:
 
     def take(self, changed: StandingChanged) -> None:
         """Remember an instruction's latest state."""
-        self._known.pop(changed.standing_id, None)
+        before = self._known.pop(changed.standing_id, None)
+        if before is not None and before.time_ns > changed.time_ns:
+            # Read from the record first, and now heard: what is known is newer.
+            changed = before
         self._known[changed.standing_id] = changed
         ended = [key for key, one in self._known.items() if one.state not in _LIVE]
         for key in ended[: max(len(ended) - ENDED_MAX, 0)]:

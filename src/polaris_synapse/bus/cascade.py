@@ -20,6 +20,9 @@ Apply = Callable[[Message], Sequence[Message]]
 Target = tuple[str, Apply]
 #: A core's output on its way out: the core's name, its number among the outputs of this input, the message.
 Output = tuple[str, int, Message]
+#: Where a type of message goes: whether it leaves the cascade at all, because it is heard, because it is volatile, and
+#: who takes it. One look-up a message.
+Way = tuple[bool, bool, bool, tuple[Target, ...]]
 
 
 class CascadeError(RuntimeError):
@@ -68,9 +71,12 @@ class Cascade:
         self._heard: frozenset[type[Message]] = frozenset()
         self._ways = self._ways_for(self._heard)
 
-    def _ways_for(self, heard: frozenset[type[Message]]) -> dict[type[Message], tuple[bool, bool, tuple[Target, ...]]]:
-        """Of each type whether somebody hears it, whether it is volatile, and who takes it: one look-up a message."""
-        return {kind: (kind in heard, bool(volatile_inboxes(kind)), targets) for kind, targets in self._targets.items()}
+    def _ways_for(self, heard: frozenset[type[Message]]) -> dict[type[Message], Way]:
+        ways: dict[type[Message], Way] = {}
+        for kind, targets in self._targets.items():
+            is_heard, is_volatile = kind in heard, bool(volatile_inboxes(kind))
+            ways[kind] = (is_heard or is_volatile, is_heard, is_volatile, targets)
+        return ways
 
     def takes(self, message_type: type[Message]) -> bool:
         """Whether any durable core here has this type in its inbox."""
@@ -87,26 +93,32 @@ class Cascade:
         if heard is not self._heard:
             self._heard, self._ways = heard, self._ways_for(heard)
         ways = self._ways
-        _, is_volatile, targets = ways[type(message)]
+        _, _, is_volatile, targets = ways[type(message)]
         if is_volatile:
             volatile.append(message)
-        work = [(target, message) for target in targets]
+        # A list that grows while it is walked through is the quickest first-in first-out queue there is, and one item
+        # at a time is the quickest way to add one or two.
+        work: list[tuple[Target, Message]] = []
+        for target in targets:
+            work.append((target, message))  # noqa: PERF401
         index = 0
-        # A list that grows while it is walked through is the quickest first-in first-out queue there is.
         for (name, apply), current in work:
             try:
                 produced = apply(current)
             except Exception as error:
                 raise CoreFailedError(name, current) from error
+            if not produced:
+                continue
             for output in produced:
-                is_heard, is_volatile, targets = ways[type(output)]
-                if is_heard:
-                    outputs.append((name, index, output))
+                leaves, is_heard, is_volatile, targets = ways[type(output)]
+                if leaves:
+                    if is_heard:
+                        outputs.append((name, index, output))
+                    if is_volatile:
+                        volatile.append(output)
                 index += 1
-                if is_volatile:
-                    volatile.append(output)
                 for target in targets:
-                    work.append((target, output))  # noqa: PERF401  # an extend with one or two items costs more
+                    work.append((target, output))  # noqa: PERF401
             if index > CASCADE_MESSAGES_MAX:
                 raise CascadeError(f"{type(message).__name__} caused more than {CASCADE_MESSAGES_MAX} messages")
         return index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,8 @@ _SWEEPS_PER_TIMEOUT: Final = 8
 
 #: Called once, with the answer or with why there is none.
 Done = Callable[[Answer | BusError], None]
+#: When a wait ends unanswered, in the event loop's time, and who is told.
+_Waiting = tuple[float, Done]
 
 
 class WaitingRequests:
@@ -22,7 +25,9 @@ class WaitingRequests:
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
-        self._waiting: dict[str, list[tuple[float, Done]]] = {}
+        #: Who has waited longest for each id; ``_behind`` are those behind, of the few ids that several wait for.
+        self._waiting: dict[str, _Waiting] = {}
+        self._behind: dict[str, deque[_Waiting]] = {}
         self._sweep: asyncio.TimerHandle | None = None
         # A random start and a count are as unique as random ids, at a tenth of the price.
         self._id_prefix = secrets.token_hex(8)
@@ -54,28 +59,33 @@ class WaitingRequests:
     def call_when_done(self, request_id: str, done: Done) -> None:
         """Have ``done`` called with the answer; with TIMED_OUT when none comes in time. It must not raise."""
         loop = asyncio.get_running_loop()
-        entry = (loop.time() + self._timeout_seconds, done)
-        others = self._waiting.get(request_id)
-        if others is None:
-            self._waiting[request_id] = [entry]
-        else:
-            others.append(entry)
+        waiting = (loop.time() + self._timeout_seconds, done)
+        if self._waiting.setdefault(request_id, waiting) is not waiting:
+            self._behind.setdefault(request_id, deque()).append(waiting)
         if self._sweep is None:
             self._sweep = loop.call_later(self._timeout_seconds / _SWEEPS_PER_TIMEOUT, self._sweep_expired)
 
     def answer(self, answer: Answer) -> None:
         """End the wait of the oldest request with the answer's id."""
-        entries = self._waiting.get(answer.request_id)
-        if entries is None:
+        request_id = answer.request_id
+        found = self._waiting.get(request_id)
+        if found is None:
             return
-        _, done = entries.pop(0)
-        if not entries:
-            del self._waiting[answer.request_id]
-        done(answer)
+        behind = self._behind.get(request_id) if self._behind else None
+        if behind is None:
+            del self._waiting[request_id]
+        else:
+            self._waiting[request_id] = behind.popleft()
+            if not behind:
+                del self._behind[request_id]
+        found[1](answer)
 
     def refuse(self, request_id: str, reason: Reason, message: str) -> None:
         """End every wait for an id with a BusError."""
-        for _, done in self._waiting.pop(request_id, ()):
+        found = self._waiting.pop(request_id, None)
+        if found is None:
+            return
+        for _, done in (found, *self._behind.pop(request_id, ())):
             done(BusError(reason, message))
 
     def refuse_all(self, reason: Reason, message: str) -> None:
@@ -91,8 +101,8 @@ class WaitingRequests:
         now = loop.time()
         expired = []
         # In the order of asking, so the first one that still has time ends the search.
-        for request_id, entries in self._waiting.items():
-            if entries[0][0] > now:
+        for request_id, (deadline, _) in self._waiting.items():
+            if deadline > now:
                 break
             expired.append(request_id)
         for request_id in expired:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, read_place
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, read_place, read_services
 
 _TIMEOUT_SECONDS = 10.0
 #: What to type next, by the name of the refusal.
@@ -101,7 +101,7 @@ def connect() -> DeskClient:
     """The desk that runs here, or the one that POLARIS_URL names. Raises CommandError when there is none."""
     directory = Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
     url = os.environ.get("POLARIS_URL")
-    place = DeskPlace.at(url) if url else read_place(directory)
+    place = DeskPlace.at(url) if url else read_place(directory) or read_services(directory)
     if place is None:
         raise CommandError("No desk is running here.", exit_code=3, hint="Start one with: polaris up")
     key_file = os.environ.get("POLARIS_KEY_FILE")

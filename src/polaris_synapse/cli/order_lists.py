@@ -1,4 +1,4 @@
-"""Commands for orders that depend on each other, and for what an account pays."""
+"""Commands for orders that depend on each other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ def register(app: typer.Typer) -> None:
     lists.command(name="show", epilog="Examples:  polaris order-list show  |  polaris order-list show 1024")(show)
     lists.command(epilog="Example:  polaris order-list cancel 1024")(cancel)
     app.add_typer(lists, name="order-list", rich_help_panel="Trade")
-    app.command(rich_help_panel="Look", epilog="Example:  polaris fees --account main")(fees)
 
 
 def oco(
@@ -203,35 +202,5 @@ def cancel(
     if (list_id is None) == (not client_id):
         raise CommandError("Name one list, by its id or with --client-id.", exit_code=2)
     path = f"/order-lists/{list_id}" if list_id is not None else f"/order-lists/by-client-id/{client_id}"
-    answer = connect().delete("gateway", path, account=account)
+    answer = connect().delete("gateway", path, account=account, wait_ms=_WAIT_MS)
     print_json(answer) if json_output else _print_list(answer)
-
-
-def fees(account: TradingAccount = DEFAULT_ACCOUNT, json_output: JsonOption = False) -> None:
-    """Say what an account pays, and how much it has traded in 30 days."""
-    answer = connect().get("risk", f"/fees/{account}")
-    if json_output:
-        print_json(answer)
-        return
-    decimals, asset = answer["valuation_decimals"] or 0, answer["valuation_asset"]
-
-    def amount(units: int) -> str:
-        from polaris_synapse.domain.money import format_units
-
-        return f"{format_units(units, decimals)} {asset}"
-
-    console().print(f"Account {account} traded {amount(answer['volume_units'])} in {answer['volume_days']} days.")
-    console().print(f"Today so far, which counts from tomorrow on: {amount(answer['today_units'])}.", style=QUIET)
-    if not answer["tier"]:
-        console().print("No fee tiers are set: each instrument's own rates are in force (polaris instruments).")
-        return
-    rows = [
-        [
-            "in force" if number == answer["tier"] else "",
-            amount(tier["volume_units_min"]),
-            f"{tier['maker_ppm']} ppm",
-            f"{tier['taker_ppm']} ppm",
-        ]
-        for number, tier in enumerate(answer["tiers"], start=1)
-    ]
-    print_table("Fee tiers", ["", "from a volume of", "maker", "taker"], rows, empty="", right=("maker", "taker"))

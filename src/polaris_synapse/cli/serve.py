@@ -13,7 +13,7 @@ from polaris_synapse.cli.connection import CommandError
 from polaris_synapse.cli.output import GOOD, QUIET, console
 
 if TYPE_CHECKING:
-    from polaris_synapse.desk.services.run import ServicePlace
+    from polaris_synapse.desk.place import ServicePlace
 
 _PORTS = {
     "order-gateway": "gateway",

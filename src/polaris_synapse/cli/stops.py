@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polaris_synapse.cli.connection import DeskClient, connect
+from polaris_synapse.cli.connection import CommandError, DeskClient, connect
 from polaris_synapse.cli.output import BAD, GOOD, JsonOption, clock_text, console, print_json, print_table, rows_of
 
 Note = Annotated[str, typer.Option("--note", "-m", help="Why, for the audit log.")]
@@ -119,7 +119,16 @@ def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
         else:
             console().print(f"Trading is stopped. {answer['detail']}", style=BAD)
         raise typer.Exit(1)
-    left = _open_orders_left(desk, account) if level >= _LEVELS[HaltLevel.CANCEL_ALL] else []
+    try:
+        left = _open_orders_left(desk, account) if level >= _LEVELS[HaltLevel.CANCEL_ALL] else []
+    except CommandError as error:
+        # The stop is in force, and nobody may read from what follows that it is not.
+        if json_output:
+            print_json({**answer, "still_open": None})
+        else:
+            _print_level(level, account, answer.get("order_ids", []), None)
+            console().print(f"What is still open cannot be read back: {error} See it with: polaris orders", style=BAD)
+        raise typer.Exit(1) from None
     if json_output:
         print_json({**answer, "still_open": left})
     else:
@@ -128,7 +137,8 @@ def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print_level(level: int, account: str, cancelled: list[int], left: list[int]) -> None:
+def _print_level(level: int, account: str, cancelled: list[int], left: list[int] | None) -> None:
+    """``left`` None: what is still open is not known."""
     who = "every account" if account == "*" else f"account {account}"
     if level == 0:
         console().print(f"Trading goes on for {who}.", style=GOOD)
@@ -140,7 +150,7 @@ def _print_level(level: int, account: str, cancelled: list[int], left: list[int]
         console().print(f"Cancelled {len(cancelled)} open orders{listed}.")
         if left:
             console().print(f"STILL OPEN after {_READ_BACK_SECONDS} s: {', '.join(map(str, left))}.", style=BAD)
-        else:
+        elif left is not None:
             console().print("Read back: no order is open.")
     console().print("Go on with: polaris resume" + ("" if account == "*" else f" --account {account}"))
 

@@ -17,7 +17,7 @@ from polaris_synapse.cli.output import JsonOption, console, print_json, print_ta
 from polaris_synapse.desk.place import default_data_directory
 
 if TYPE_CHECKING:
-    from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
+    from polaris_synapse.order_gateway.credentials import KeptCredentials
     from polaris_synapse.web.authentication import Role
     from polaris_synapse.web.signing import Algorithm
 
@@ -30,6 +30,9 @@ RoleName = Annotated[
     str, typer.Option("--role", help="VIEWER, TRADER, RISK_OFFICER, COMPLIANCE_OFFICER, ADMIN or (keys) AGENT.")
 ]
 Accounts = Annotated[str, typer.Option("--accounts", help="Account names with commas between, or * for all.")]
+Config = Annotated[
+    str, typer.Option("--config", help="development, production, or a YAML file.", envvar="POLARIS_CONFIG")
+]
 Directory = Annotated[Path | None, typer.Option("--data-directory", help="The desk's data directory.")]
 
 
@@ -47,6 +50,7 @@ def add(
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     data_directory: Directory = None,
+    config: Config = "",
 ) -> None:
     """Add somebody who may log in, or change their password, role or accounts."""
     from polaris_synapse.bus.clock import SystemClock
@@ -58,7 +62,7 @@ def add(
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     try:
-        with _credentials(data_directory) as store:
+        with _credentials(data_directory, config) as store:
             user = User(
                 name=name,
                 password_hash=hash_password(password),
@@ -74,9 +78,11 @@ def add(
 
 
 @users_app.command(epilog="Example:  polaris user remove alice")
-def remove(name: Annotated[str, typer.Argument(help="The user's name.")], data_directory: Directory = None) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="The user's name.")], data_directory: Directory = None, config: Config = ""
+) -> None:
     """Let somebody log in no more; their sessions end too."""
-    with _credentials(data_directory) as store:
+    with _credentials(data_directory, config) as store:
         user = store.user(name)
         if user is None:
             raise CommandError(f"There is no user {name}.")
@@ -107,6 +113,7 @@ def key(
         list[str] | None, typer.Option("--address", help="A network it may be used from; may be repeated.")
     ] = None,
     data_directory: Directory = None,
+    config: Config = "",
 ) -> None:
     """Make a key for a program that signs its requests, by Ed25519 or HMAC."""
     from polaris_synapse.bus.clock import SystemClock
@@ -117,7 +124,7 @@ def key(
     networks = _networks(addresses or [])
     made = new_key(key_id, _algorithm(algorithm))
     try:
-        with _credentials(data_directory) as store:
+        with _credentials(data_directory, config) as store:
             if store.key(key_id) is not None:
                 raise CommandError(f"There is a key {key_id} already; choose another name.")
             entry = ApiKey(
@@ -145,9 +152,13 @@ def key(
 
 
 @users_app.command(epilog="Example:  polaris user revoke my-bot")
-def revoke(key_id: Annotated[str, typer.Argument(help="The key's name.")], data_directory: Directory = None) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's name.")],
+    data_directory: Directory = None,
+    config: Config = "",
+) -> None:
     """Void a key at once."""
-    with _credentials(data_directory) as store:
+    with _credentials(data_directory, config) as store:
         found = store.key(key_id)
         if found is None:
             raise CommandError(f"There is no key {key_id}.")
@@ -157,9 +168,9 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's name.")], data_
 
 
 @users_app.command(name="list", epilog="Example:  polaris user list --json")
-def list_users(json_output: JsonOption = False, data_directory: Directory = None) -> None:
+def list_users(json_output: JsonOption = False, data_directory: Directory = None, config: Config = "") -> None:
     """List users and keys, without their secrets."""
-    with _credentials(data_directory) as store:
+    with _credentials(data_directory, config) as store:
         rows = [
             {
                 "kind": "user",
@@ -196,21 +207,32 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
 
 
 @contextmanager
-def _credentials(data_directory: Path | None) -> Iterator[SqliteCredentials]:
+def _credentials(data_directory: Path | None, config: str) -> Iterator[KeptCredentials]:
+    """The store that the desk of these settings uses. Raises CommandError where it cannot be used."""
     from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.desk.credentials import kept_credentials
     from polaris_synapse.desk.first_start import prepare_directory
-    from polaris_synapse.desk.loading import ConfigurationError
-    from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
+    from polaris_synapse.desk.loading import ConfigurationError, load_settings
+    from polaris_synapse.order_gateway.credentials import CredentialError
+    from polaris_synapse.storage.database import DatabaseUnavailableError
+    from polaris_synapse.web.errors import ApiError
 
-    directory = _directory(data_directory)
+    directory, clock = _directory(data_directory), SystemClock()
     try:
+        settings = load_settings(config or None)
         prepare_directory(directory)
     except ConfigurationError as error:
         raise CommandError(str(error), exit_code=2) from None
-    store = SqliteCredentials(directory / "auth.sqlite3")
-    store.open(now_ns=SystemClock().now_ns())
+    store = kept_credentials(settings, directory, clock)
     try:
+        store.open(now_ns=clock.now_ns())
         yield store
+    except CredentialError as error:
+        raise CommandError(str(error), exit_code=2) from None
+    except DatabaseUnavailableError as error:
+        raise CommandError(f"The database of users and keys does not answer: {error}.", exit_code=2) from None
+    except ApiError as error:
+        raise CommandError(error.detail, exit_code=2) from None
     finally:
         store.close()
 

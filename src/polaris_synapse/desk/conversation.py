@@ -13,7 +13,7 @@ from polaris_synapse.domain.messages import Mark
 from polaris_synapse.domain.messages.market_data import Level
 from polaris_synapse.domain.orders import PostOnly, Side
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.market_data.service import MarketDataService
+from polaris_synapse.market_data.views import MarketViews
 from polaris_synapse.order_gateway.answers import Outcome
 from polaris_synapse.order_gateway.entry import OrderKey
 from polaris_synapse.order_gateway.order_params import OrderParams, ReplaceParams
@@ -70,13 +70,11 @@ class ChatTrading:
 
 
 class ChatMarket:
-    """agents.conversation.ports.Market over the gateway's marks and the market data room's books."""
+    """agents.conversation.ports.Market over the gateway's marks and views of the books."""
 
-    def __init__(
-        self, gateway: GatewayService, market_data: MarketDataService, notes: Callable[[], Mapping[str, str]]
-    ) -> None:
+    def __init__(self, gateway: GatewayService, views: MarketViews, notes: Callable[[], Mapping[str, str]]) -> None:
         self._gateway = gateway
-        self._market_data = market_data
+        self._views = views
         self._notes = notes
 
     def mark(self, instrument: Instrument, /) -> Mark | None:
@@ -85,7 +83,7 @@ class ChatMarket:
 
     def book(self, symbol: str, levels: int, /) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         """See Market."""
-        view = self._market_data.views.get(symbol)
+        view = self._views.get(symbol)
         return view.book(levels) if view is not None and view.sequence else ((), ())
 
     def notes(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from polaris_synapse.bus.clock import Clock, SystemClock
 from polaris_synapse.bus.journal import JournalError
 from polaris_synapse.bus.journal_sqlite import SqliteJournal
 from polaris_synapse.bus.recovery import HostFailedError, RecoveryReport
+from polaris_synapse.desk.credentials import open_credentials
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.heartbeat import HeartbeatWriter
 from polaris_synapse.desk.loading import ConfigurationError
@@ -105,11 +106,11 @@ async def _run(settings: DeskSettings, directory: Path, ready: Callable[[ReadyDe
     journal = SqliteJournal(directory / "journal", snapshots_kept=settings.journal.snapshots_kept)
     clock = SystemClock(not_before_ns=journal.last_time_ns)
     rooms = Rooms(settings, directory, journal, clock)
-    rooms.gateway.open()
+    await rooms.storage.prepare()
+    open_credentials(rooms.gateway)
     ensure_operator_key(directory, rooms.gateway.credentials, clock)
     if refusal := why_not_bind(settings.host, rooms.gateway.credentials):
         raise ConfigurationError(f"{refusal}.")
-    await rooms.storage.prepare()
     heart = HeartbeatWriter(directory, clock)
     async with anyio.create_task_group() as beating:
         beating.start_soon(heart.run)
@@ -134,7 +135,7 @@ async def _live(
             async with anyio.create_task_group() as services:
                 services.start_soon(_until_signal, services.cancel_scope)
                 services.start_soon(rooms.execution.run)
-                services.start_soon(rooms.agents.run)
+                services.start_soon(rooms.agents.service.run)
                 await _wait_for_listeners(rooms)
                 await rooms.host.open()
                 services.start_soon(_watch_host, rooms)
@@ -147,7 +148,7 @@ async def _live(
                     services.start_soon(run)
                 services.start_soon(rooms.matching.run)
                 services.start_soon(rooms.alerts.run, rooms.host)
-                services.start_soon(rooms.sources.run)
+                services.start_soon(rooms.agents.sources.run)
                 await _wait_for_books(rooms)
                 await seeder.send(account_commands(settings))
                 seeder.remember()

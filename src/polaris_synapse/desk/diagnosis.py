@@ -18,6 +18,7 @@ from polaris_synapse.desk.loading import ConfigurationError, find_config, load_s
 from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, read_place
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.matching.core.books import BOOK_IN_USE, BOOK_IS_COMPILED
+from polaris_synapse.risk.core.native import RISK_CORE_IN_USE, RISK_CORE_IS_COMPILED
 
 _DISK_BYTES_MIN: Final = 1_000_000_000
 _SKEW_MS_MAX: Final = 1_000
@@ -35,7 +36,12 @@ class Finding(Struct, frozen=True):
 
 def diagnose(config: str | None, *, offline: bool) -> list[Finding]:
     """Every check, in the order in which a person would mend things."""
-    findings = [_python(), _sqlite(), Finding("Order book", "good" if BOOK_IS_COMPILED else "note", BOOK_IN_USE)]
+    findings = [
+        _python(),
+        _sqlite(),
+        Finding("Order book", "good" if BOOK_IS_COMPILED else "note", BOOK_IN_USE),
+        Finding("Risk core", "good" if RISK_CORE_IS_COMPILED else "note", RISK_CORE_IN_USE),
+    ]
     try:
         settings = load_settings(config)
     except ConfigurationError as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prometheus_client import CollectorRegistry
 
+from polaris_synapse.agents.models.database import ModelDatabase
 from polaris_synapse.agents.models.factory import ModelRoom, ModelsNotInstalledError
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.desk.loading import ConfigurationError
@@ -13,12 +12,12 @@ from polaris_synapse.desk.models_settings import models_settings
 from polaris_synapse.desk.settings import DeskSettings
 
 
-def model_room(settings: DeskSettings, directory: Path, clock: Clock, registry: CollectorRegistry) -> ModelRoom:
+def model_room(settings: DeskSettings, database: ModelDatabase, clock: Clock, registry: CollectorRegistry) -> ModelRoom:
     """Models, budget and store. Raises ConfigurationError where a configured model cannot be spoken to."""
     found = models_settings(
         settings.models, openai_key=settings.openai_api_key, anthropic_key=settings.anthropic_api_key
     )
     try:
-        return ModelRoom(found, directory, clock, registry)
+        return ModelRoom(found, database, clock, registry)
     except ModelsNotInstalledError as error:
         raise ConfigurationError(str(error)) from None

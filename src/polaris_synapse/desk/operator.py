@@ -1,23 +1,27 @@
-"""The operator's key: made at the first start, for the command line on this machine."""
+"""The operator's key: made at the first start, for the command line on this machine.
+
+Where data directories have one store of keys in common, each has a key of its own, with an id of its own.
+"""
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.desk.place import operator_key_file
-from polaris_synapse.order_gateway.credentials import ApiKey, CredentialStore
+from polaris_synapse.order_gateway.credentials import ApiKey, KeptCredentials
 from polaris_synapse.web.authentication import ALL_ACCOUNTS, Role
 from polaris_synapse.web.signing import new_key, read_key_file, verifier_of, write_key_file
 
 _KEY_ID = "operator"
 
 
-def ensure_operator_key(directory: Path, store: CredentialStore, clock: Clock) -> None:
+def ensure_operator_key(directory: Path, store: KeptCredentials, clock: Clock) -> None:
     """Make the key where there is none, and make sure that the desk knows it. Raises KeyFileError."""
     path = operator_key_file(directory)
     if not path.exists():
-        write_key_file(path, new_key(_KEY_ID))
+        write_key_file(path, new_key(f"{_KEY_ID}-{secrets.token_hex(4)}" if store.shared else _KEY_ID))
     key = read_key_file(path)
     known = store.key(key.key_id)
     if known is not None and known.verifier == verifier_of(key) and not known.revoked:

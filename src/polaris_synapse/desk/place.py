@@ -49,6 +49,64 @@ class DeskPlace(Struct, frozen=True):
         return operator_key_file(directory)
 
 
+class ServicePlace(Struct, frozen=True, kw_only=True):
+    """Where a service of this machine listens: a file in the data directory's folder ``services``.
+
+    ``order_port`` is the port of orders over plain TCP, 0 where there is none.
+    """
+
+    service: str
+    client: str
+    host: str
+    port: int
+    process_id: int
+    order_port: int = 0
+
+
+def services_folder(directory: Path) -> Path:
+    """Where running services say where they listen."""
+    return directory / "services"
+
+
+#: What the settings and the command call the services.
+_SERVICES = {
+    "llm-agents": "llm_agents",
+    "compliance-gateway": "compliance",
+    "market-data-handler": "market_data",
+    "order-gateway": "gateway",
+    "risk-manager": "risk",
+    "order-matching-engine": "matching",
+    "execution-engine": "execution",
+}
+
+
+def read_services(directory: Path) -> DeskPlace | None:
+    """The services of a cluster that run on this machine over this data directory, an instance of each, as one desk.
+
+    None where none runs. A service that does not run here is looked for at its usual port.
+    """
+    ports: dict[str, int] = {}
+    host = ""
+    for path in sorted(services_folder(directory).glob("*.json"), key=_written, reverse=True):
+        try:
+            found = msgspec.json.decode(path.read_bytes(), type=ServicePlace)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            continue
+        name = _SERVICES.get(found.service)
+        if name is not None and _runs(found.process_id):
+            ports.setdefault(name, found.port)
+            host = host or found.host
+    return DeskPlace(host=host, ports=DEFAULT_PORTS | ports) if ports else None
+
+
+def _written(path: Path) -> float:
+    """When a file was written; one that is gone is the oldest."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def default_data_directory() -> Path:
     """Where a desk keeps its journal when nothing says otherwise."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")

@@ -49,6 +49,7 @@ def storage_settings(directory: Path, settings: DeskSettings | None = None) -> S
         orders_replica_url=orders(section.orders_replica_url),
         compliance_replica_url=compliance(section.compliance_replica_url),
         readers_max=section.readers_max,
+        writer_processes=section.writer_processes,
     )
 
 

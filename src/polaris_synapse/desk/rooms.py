@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from polaris_synapse.agents.conversation.api import conversation_routes
-from polaris_synapse.agents.conversation.dialogue import Conversation
-from polaris_synapse.agents.conversation.understanding import Understanding
-from polaris_synapse.agents.service import AgentsService
-from polaris_synapse.agents.settings import AgentsServiceSettings
-from polaris_synapse.agents.sources.api import sources_routes
+from polaris_synapse.agents.models.database import FILE_NAME, file_database
+from polaris_synapse.agents.sources.state_file import StateFile
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal import JournalStore
 from polaris_synapse.compliance.service import ComplianceService
-from polaris_synapse.desk.agent_entry import AgentEntry
+from polaris_synapse.desk.agents_room import AgentsRoom
 from polaris_synapse.desk.alert_settings import alert_settings
-from polaris_synapse.desk.authority import AuthorityRoom, standing_placement
-from polaris_synapse.desk.conversation import ChatMarket, ChatTrading
+from polaris_synapse.desk.conversation import ChatMarket
 from polaris_synapse.desk.cores import durable_cores
+from polaris_synapse.desk.credentials import kept_credentials
 from polaris_synapse.desk.first_start import jwt_secret
-from polaris_synapse.desk.models import model_room
-from polaris_synapse.desk.reference_data import assets_of, instruments_of
+from polaris_synapse.desk.records import CoreRecords
+from polaris_synapse.desk.reference_data import instruments_of
 from polaris_synapse.desk.room_settings import (
     compliance_settings,
     gateway_settings,
@@ -38,7 +35,6 @@ from polaris_synapse.desk.room_settings import (
     storage_settings,
 )
 from polaris_synapse.desk.settings import DeskSettings
-from polaris_synapse.desk.sources import sources_service
 from polaris_synapse.desk.stop_memory import StopFile
 from polaris_synapse.domain.messages import BookUpdated
 from polaris_synapse.domain.messages.market_data import Level
@@ -62,6 +58,9 @@ from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.service import RiskService
 from polaris_synapse.storage.service import StorageService
 from polaris_synapse.web.server import Listener
+
+#: Where the sources of a desk in one process go on.
+_SOURCES_FILE: Final = "sources.json"
 
 
 class Rooms:
@@ -100,6 +99,7 @@ class Rooms:
             data_directory=directory,
             valuation_asset=settings.valuation_asset,
             cache=shared_cache(settings),
+            credentials=kept_credentials(settings, directory, clock),
             notes=self._notes,
         )
         self.order_port = (
@@ -141,58 +141,23 @@ class Rooms:
             venues=[self._paper_venue(directory, clock)],
             stopped=lambda command: risk_core.keeps_back(command.request),
         )
-        self._make_agents(settings, directory, clock, risk_core)
+        self.agents = self._make_agents(settings, directory, clock, risk_core)
         self.alerts = AlertService(clock, gateway_registry, alert_settings(settings))
         self._clock = clock
 
-    def _make_agents(self, settings: DeskSettings, directory: Path, clock: Clock, risk_core: RiskCore) -> None:
-        """The agents' room: models, the agents, what keeps them in bounds, their sources, and conversations."""
-        reads, authenticator = self.storage.read_models, self.gateway.authenticator
-        self.models = model_room(settings, directory, clock, self._registries["llm_agents"])
-        self.agents = AgentsService(
-            self.host,
-            reads,
-            AgentEntry(self.gateway, settings),
-            authenticator,
-            clock,
-            self._registries["llm_agents"],
-            AgentsServiceSettings(),
-            standing=standing_placement(self.host, self.gateway, clock),
-            models=self.models,
-        )
-        valuation = assets_of(settings)[settings.valuation_asset]
-        self.authority = AuthorityRoom(
-            bus=self.host,
-            authority=risk_core,
-            gateway=self.gateway,
-            reads=reads,
-            clock=clock,
-            valuation=valuation,
-            secret=jwt_secret(settings, directory).encode(),
-            signing_key_file=compliance_settings(settings, directory).signing_key_file,
-            roster=self.agents.roster,
-            standing_roster=self.agents.standing_roster,
-        )
-        self.sources = sources_service(
+    def _make_agents(self, settings: DeskSettings, directory: Path, clock: Clock, risk_core: RiskCore) -> AgentsRoom:
+        return AgentsRoom(
             settings=settings,
             directory=directory,
             bus=self.host,
+            reads=self.storage.read_models,
+            gateway=self.gateway,
+            records=CoreRecords(risk_core),
+            market=ChatMarket(self.gateway, self.market_data.views, self._notes),
+            models=file_database(directory / FILE_NAME),
+            states=StateFile(directory / _SOURCES_FILE),
             clock=clock,
             registry=self._registries["llm_agents"],
-            instruments=self.instruments,
-            model=self.models.model,
-        )
-        self.conversation = Conversation(
-            bus=self.host,
-            reads=reads,
-            trading=ChatTrading(self.gateway),
-            market=ChatMarket(self.gateway, self.market_data, self._notes),
-            limits=risk_core.limits_of,
-            roster=self.agents.roster,
-            clock=clock,
-            valuation=valuation,
-            understanding=Understanding(self.models.model) if self.models.model is not None else None,
-            authority=self.authority.talk(self.agents.roster, risk_core, ChatTrading(self.gateway)),
         )
 
     def _notes(self) -> dict[str, str]:
@@ -229,7 +194,9 @@ class Rooms:
             "gateway": gateway_api.build_api(self.gateway, readiness=self.host.readiness() | self.storage.readiness()),
             "risk": self.risk.api(),
             "compliance": self.compliance.api(),
-            "market_data": market_data_api.build_api(self.market_data, self._clock, self._registries["market_data"]),
+            "market_data": market_data_api.build_api(
+                self.market_data, self._clock, self._registries["market_data"], stored=reads.candles
+            ),
             "matching": self.matching.api(),
             "execution": execution_api.build_api(
                 service=self.execution,
@@ -240,13 +207,7 @@ class Rooms:
                 registry=self._registries["execution"],
                 real_trading=settings.enable_real_trading,
             ),
-            "llm_agents": self.agents.api(
-                more_routes=[
-                    *conversation_routes(self.conversation, self.gateway.authenticator),
-                    *self.authority.routes(),
-                    *sources_routes(self.sources, self.gateway.authenticator),
-                ]
-            ),
+            "llm_agents": self.agents.app(),
         }
         for name, app in apps.items():
             yield Listener(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry
@@ -28,7 +27,7 @@ from polaris_synapse.agents.sources.settings import (
     SourcesSettings,
 )
 from polaris_synapse.agents.sources.solana import SolanaSource
-from polaris_synapse.agents.sources.state_file import StateFile
+from polaris_synapse.agents.sources.state_file import SourceStates
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus
 from polaris_synapse.desk.loading import ConfigurationError
@@ -47,7 +46,6 @@ from polaris_synapse.monitoring.redaction import register_secret
 #: The header that a service wants its key in; nodes and bridges take a bearer token.
 _KEY_HEADERS = {"newsapi": ("x-api-key", ""), "cryptopanic": ("authorization", "Token ")}
 _BEARER = ("authorization", "Bearer ")
-_STATE_FILE = "sources.json"
 
 Close = Callable[[], Awaitable[None]]
 
@@ -55,7 +53,7 @@ Close = Callable[[], Awaitable[None]]
 def sources_service(
     *,
     settings: DeskSettings,
-    directory: Path,
+    states: SourceStates,
     bus: Bus,
     clock: Clock,
     registry: CollectorRegistry,
@@ -76,7 +74,7 @@ def sources_service(
         sources=wired_sources(settings, clock, limits),
         reader=reader,
         instruments=lambda: instruments,
-        state_file=StateFile(directory / _STATE_FILE),
+        states=states,
         settings=limits,
     )
 

@@ -7,7 +7,9 @@ text that does not fit an asset exactly is refused, never cut.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 
@@ -16,6 +18,15 @@ DECIMAL_TEXT_CHARACTERS_MAX = 40
 _TEXTS_KEPT_MAX = 8_192
 
 _DECIMAL_TEXT = re.compile(r"(-?)(\d{1,30})(?:\.(\d{1,18}))?", re.ASCII)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _kept(function: Callable[P, T]) -> Callable[P, T]:
+    """``lru_cache`` that keeps the types. Prices and quantities repeat, on the order path above all; it is bounded."""
+    return lru_cache(maxsize=_TEXTS_KEPT_MAX)(function)  # type: ignore[return-value]  # typeshed has Hashable
 
 
 class MoneyError(ValueError):
@@ -37,17 +48,12 @@ class Asset(Struct, frozen=True, gc=False):
         return int(10**self.decimals)
 
 
+@_kept
 def parse_units(text: str, decimals: int) -> int:
     """Turn plain decimal text such as ``"0.015"`` into a whole number of ``10 ** -decimals`` units.
 
     Raises MoneyError for exponents, blanks, NaN, infinity, more digits than ``decimals`` can hold, or overlong text.
     """
-    return _parsed(text, decimals)
-
-
-# Prices and quantities repeat, on the order path above all. What is kept is bounded.
-@lru_cache(maxsize=_TEXTS_KEPT_MAX)
-def _parsed(text: str, decimals: int) -> int:
     if len(text) > DECIMAL_TEXT_CHARACTERS_MAX:
         raise MoneyError(f"a number has at most {DECIMAL_TEXT_CHARACTERS_MAX} characters, this one has {len(text)}")
     match = _DECIMAL_TEXT.fullmatch(text)
@@ -63,13 +69,9 @@ def _parsed(text: str, decimals: int) -> int:
     return -units if sign else units
 
 
+@_kept
 def format_units(units: int, decimals: int) -> str:
     """Write ``units`` of ``10 ** -decimals`` as exact decimal text without trailing zeros: ``(1500, 3) -> "1.5"``."""
-    return _written(units, decimals)
-
-
-@lru_cache(maxsize=_TEXTS_KEPT_MAX)
-def _written(units: int, decimals: int) -> str:
     sign = "-" if units < 0 else ""
     digits = str(abs(units)).rjust(decimals + 1, "0")
     if decimals == 0:

@@ -275,7 +275,7 @@ def next_state(state: OrderState, event: OrderEvent, *, filled_lots: int) -> Ord
     target = TRANSITIONS.get((state, event))
     if target is None:
         raise OrderTransitionError(f"an order that is {state} cannot {event}")
-    if target is _S.WORKING and filled_lots and event in _BACK_TO_THE_BOOK:
+    if filled_lots and target is _S.WORKING and event in _BACK_TO_THE_BOOK:
         return _S.PARTIALLY_FILLED
     return target
 

@@ -308,7 +308,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.TIMED_OUT: "The answer took too long; ask for the order by its id.",
     Reason.INTERNAL_ERROR: "Something went wrong inside the desk; the log has the details.",
     Reason.NOT_READY: "The desk is not ready yet.",
-    Reason.CACHE_UNAVAILABLE: "What other gateways revoked cannot be known now, so nobody is let in.",
+    Reason.CACHE_UNAVAILABLE: "What was revoked or used elsewhere cannot be known now, so only stops and cancels pass.",
     Reason.CANCELLED_BY_USER: "Cancelled on request.",
     Reason.CANCELLED_BY_KILL_SWITCH: "Cancelled by the kill switch.",
     Reason.CANCELLED_ON_DISCONNECT: "Cancelled because the client's connection ended.",

@@ -107,9 +107,14 @@ ROUTES: Final[dict[type[Message], Route]] = {
         (COMPLIANCE, AGENTS, RISK_EVENTS),
         lambda message: message.approval.account,  # type: ignore[attr-defined]  # ApprovalChanged
     ),
+    m.MandateChanged: Route(
+        (RISK_EVENTS,),
+        lambda message: message.mandate.account,  # type: ignore[attr-defined]  # MandateChanged
+    ),
+    m.LimitsChanged: Route((RISK_EVENTS,), _account),
     m.SetHoldingLimit: Route((RISK,), _account),
     m.HoldingLimitChanged: Route((COMPLIANCE, RISK_EVENTS), _account),
-    m.SetFeeTiers: Route((RISK,), _account),
+    m.SetFeeTiers: Route((RISK, COMPLIANCE), _account),
     m.FeeTierChanged: Route((RISK_EVENTS,), _account),
     m.ActivateBreaker: Route((RISK,), _everywhere),
     m.ResetBreaker: Route((RISK,), _everywhere),
@@ -120,6 +125,7 @@ ROUTES: Final[dict[type[Message], Route]] = {
     m.PositionChanged: Route((AGENTS, RISK_EVENTS), _account),
     m.AccountMetrics: Route((AGENTS, RISK_EVENTS), _account),
     m.BreakerChanged: Route((COMPLIANCE, RISK_EVENTS), _everywhere),
+    m.SymbolStopped: Route((RISK,), _everywhere),
     m.KillLevelChanged: Route((COMPLIANCE, RISK_EVENTS), _everywhere),
     m.LimitBreached: Route((COMPLIANCE, RISK_EVENTS), _account),
     m.OpenAccount: Route((COMPLIANCE,), _account),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+import structlog
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.domain.instruments import Instrument
+from polaris_synapse.domain.messages import Candle
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.market_data.bodies import (
     INTERVALS,
@@ -35,6 +38,7 @@ from polaris_synapse.market_data.bodies import (
 from polaris_synapse.market_data.service import MarketDataService
 from polaris_synapse.market_data.stream import MarketStream
 from polaris_synapse.market_data.views import SymbolView
+from polaris_synapse.storage.database import DatabaseUnavailableError
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct
 from polaris_synapse.web.errors import ApiError
@@ -42,15 +46,29 @@ from polaris_synapse.web.routes import api_route
 from polaris_synapse.web.service import service_app
 
 _NS = 1_000_000_000
+_log = structlog.get_logger(__name__)
+
+
+class StoredCandles(Protocol):
+    """Closed candles of a database, the newest first. Raises DatabaseUnavailableError."""
+
+    async def __call__(self, *, symbol: str, interval_seconds: int, limit: int) -> list[Candle]: ...
 
 
 class _MarketDataApi:
     """The endpoints. With an ``authenticator`` every one asks who it is; any role may read."""
 
-    def __init__(self, service: MarketDataService, clock: Clock, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self,
+        service: MarketDataService,
+        clock: Clock,
+        authenticator: Authenticator | None,
+        stored: StoredCandles | None,
+    ) -> None:
         self._service = service
         self._clock = clock
         self._authenticator = authenticator
+        self._stored = stored
 
     async def book(self, request: Request) -> Response:
         """One book."""
@@ -89,7 +107,10 @@ class _MarketDataApi:
         query = query_struct(request, CandlesQuery)
         if query.interval not in INTERVALS:
             raise ApiError(Reason.INVALID_VALUE, f"interval is one of {', '.join(INTERVALS)}.")
-        found = view.candles(INTERVALS[query.interval], query.limit) if view else []
+        seconds = INTERVALS[query.interval]
+        found = view.candles(seconds, query.limit) if view else []
+        if len(found) < query.limit and self._stored is not None:
+            found = await self._with_stored(self._stored, instrument.symbol, seconds, query.limit, found)
         return json_response(
             CandlesBody(
                 symbol=instrument.symbol,
@@ -97,6 +118,18 @@ class _MarketDataApi:
                 candles=[candle_body(instrument, candle) for candle in found],
             )
         )
+
+    async def _with_stored(
+        self, stored: StoredCandles, symbol: str, seconds: int, limit: int, here: list[Candle]
+    ) -> list[Candle]:
+        """What this process saw, and before that what the database has; without it just the former."""
+        try:
+            older = await stored(symbol=symbol, interval_seconds=seconds, limit=limit)
+        except DatabaseUnavailableError as error:
+            _log.warning("candles_not_read", symbol=symbol, problem=str(error))
+            return here
+        by_time = {candle.open_time_ns: candle for candle in (*older, *here)}
+        return [by_time[time_ns] for time_ns in sorted(by_time)][-limit:]
 
     async def marks(self, request: Request) -> Response:
         """All marks."""
@@ -173,9 +206,14 @@ class _StreamEndpoint:
         await self._stream.connect(WebSocket(scope, receive, send))
 
 
-def routes(service: MarketDataService, clock: Clock, authenticator: Authenticator | None = None) -> Sequence[BaseRoute]:
+def routes(
+    service: MarketDataService,
+    clock: Clock,
+    authenticator: Authenticator | None = None,
+    stored: StoredCandles | None = None,
+) -> Sequence[BaseRoute]:
     """The room's own routes."""
-    api = _MarketDataApi(service, clock, authenticator)
+    api = _MarketDataApi(service, clock, authenticator, stored)
     roles = None if authenticator is None else ()
     missing = (Reason.SYMBOL_NOT_FOUND,)
     tag = "Market data"
@@ -200,14 +238,18 @@ def build_api(
     registry: CollectorRegistry,
     *,
     authenticator: Authenticator | None = None,
+    stored: StoredCandles | None = None,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
 ) -> ASGIApp:
-    """The service's ASGI app. Without an ``authenticator`` market data is open to whoever reaches the port."""
+    """The service's ASGI app. Without an ``authenticator`` market data is open to whoever reaches the port.
+
+    ``stored`` has the candles of before this process began, and of symbols that another one follows.
+    """
     return service_app(
         service="market-data-handler",
         title="Polaris Synapse market data",
-        routes=routes(service, clock, authenticator),
+        routes=routes(service, clock, authenticator, stored),
         registry=registry,
         readiness={"books": service.not_ready},
         allowed_hosts=allowed_hosts,

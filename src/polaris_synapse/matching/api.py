@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from polaris_synapse.domain.money import format_amount
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.api_types import (
     BookBody,
@@ -28,6 +28,7 @@ from polaris_synapse.matching.api_types import (
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.matching.core.market import Market
 from polaris_synapse.matching.core.port import BUY, SELL, STATUSES, PriceLevel
+from polaris_synapse.matching.views import day_of
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct
 from polaris_synapse.web.errors import ApiError
@@ -117,21 +118,7 @@ class _Handlers:
 
     async def statistics(self, request: Request) -> Response:
         market = await self._market(request)
-        instrument, day = market.instrument, market.statistics.summary()
-        price, quantity = instrument.format_price, instrument.format_quantity
-        return json_response(
-            StatisticsBody(
-                symbol=market.symbol,
-                open=price(day.open_ticks),
-                high=price(day.high_ticks),
-                low=price(day.low_ticks),
-                close=price(day.close_ticks),
-                last=price(market.book.last_price),
-                volume=quantity(day.volume_lots),
-                turnover=format_amount(day.turnover * instrument.notional_multiplier, instrument.quote),
-                trades=day.trades,
-            )
-        )
+        return json_response(StatisticsBody(symbol=market.symbol, **structs.asdict(day_of(market))))
 
     async def _market(self, request: Request) -> Market:
         """Authenticates first, so that nobody learns from refusals what exists."""

@@ -62,10 +62,13 @@ class BookOrdersBody(Struct, frozen=True, kw_only=True):
     asks: list[BookOrderBody]
 
 
-class StatisticsBody(Struct, frozen=True, kw_only=True):
-    """The last 24 hours, to the minute; prices are "0" without a trade. ``turnover`` is in the quote asset."""
+class DayBody(Struct, frozen=True, kw_only=True):
+    """The last 24 hours, to the minute; prices are "0" without a trade. ``turnover`` is in the quote asset.
 
-    symbol: str
+    ``sequence``: the ``trade_id`` of the last trade that is counted here. It stays where only time has passed.
+    """
+
+    sequence: int
     open: str
     high: str
     low: str
@@ -74,6 +77,12 @@ class StatisticsBody(Struct, frozen=True, kw_only=True):
     volume: str
     turnover: str
     trades: int
+
+
+class StatisticsBody(DayBody, frozen=True, kw_only=True):
+    """The last 24 hours of one book."""
+
+    symbol: str
 
 
 class SymbolBody(Struct, frozen=True, kw_only=True):

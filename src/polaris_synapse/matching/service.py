@@ -50,7 +50,7 @@ class MatchingService:
         self._authenticator = authenticator
         self._settings = settings
         self._bus = bus
-        self._stream = BookStream(core, bus, authenticator, settings) if bus is not None else None
+        self._stream = BookStream(core, bus, clock, authenticator, settings) if bus is not None else None
         self._began_ns = clock.now_ns()
         registry.register(BookCollector(core))
 

@@ -1,87 +1,57 @@
-"""The WebSocket of the internal books: by price, by order, trades and statuses, numbered so that nothing goes unseen.
+"""The WebSocket of the internal books: by price, by order, trades, statuses and the last 24 hours, all numbered.
 
-``/stream?symbols=A,B&channels=book,orders,trades,status``. A connection to ``book`` or ``orders`` begins with the whole
-book as of a sequence number, and each change that follows carries the next one; the same numbers stand in
-``GET /books/SYMBOL`` and ``GET /books/SYMBOL/orders``. Where the stream itself has missed something it sends the whole
-book again. It listens to the bus only while somebody listens to it. Who reads too slowly is cut off.
+``/stream?symbols=A,B&channels=book,orders,trades,status,statistics``. A connection to ``book`` or ``orders`` begins
+with the whole book as of a sequence number, and each change that follows carries the next one; the same numbers stand
+in ``GET /books/SYMBOL`` and ``GET /books/SYMBOL/orders``. Where the stream itself has missed something it sends the
+whole book again. ``statistics`` is the whole of the last 24 hours each time, at the beginning and then at most once a
+second when it has changed, as of the trade whose ``trade_id`` is its sequence; ``GET /statistics/SYMBOL`` has the same
+number. The stream listens to the bus only while somebody listens to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import anyio
-import msgspec
 import structlog
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from msgspec import Meta, Struct
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
+from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, SlowConsumerError
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import BookChanged, BookStatusChanged, Message, TradePrinted
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import BOOKS, TRADES
+from polaris_synapse.matching.api_types import DayBody
 from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.matching.core.port import BUY, SELL, SIDES, STATUSES
 from polaris_synapse.matching.order_feed import OrderFeed
 from polaris_synapse.matching.settings import MatchingSettings
+from polaris_synapse.matching.views import day_of
 from polaris_synapse.web.authentication import Authenticator
-from polaris_synapse.web.bodies import convert_texts
 from polaris_synapse.web.errors import ApiError
+from polaris_synapse.web.streams import StreamClient, event_text, read_wish
 
-CHANNELS: Final = ("book", "orders", "trades", "status")
+CHANNELS: Final = ("book", "orders", "trades", "status", "statistics")
 
-_TRY_AGAIN_LATER: Final = 1013
-_POLICY: Final = 1008
+#: How often changed statistics are told.
+_STATISTICS_SECONDS: Final = 1
 _log = structlog.get_logger(__name__)
-
-
-class StreamQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to hear, as lists with commas: ``symbols`` empty means all; ``channels`` are those of CHANNELS."""
-
-    symbols: Annotated[str, Meta(max_length=4000)] = ""
-    channels: Annotated[str, Meta(max_length=100)] = ",".join(CHANNELS)
-
-
-class _Client:
-    """One connection's wishes and its bounded queue."""
-
-    def __init__(self, channels: frozenset[str], symbols: frozenset[str], backlog_max: int) -> None:
-        self.channels = channels
-        self.symbols = symbols
-        self.dropped = False
-        self.begun = False
-        self.scope = anyio.CancelScope()
-        streams: tuple[MemoryObjectSendStream[str], MemoryObjectReceiveStream[str]] = anyio.create_memory_object_stream(
-            backlog_max
-        )
-        self.send, self.receive = streams
-
-    def push(self, text: str) -> None:
-        """Queue an event, or end the connection where the queue is full."""
-        try:
-            self.send.send_nowait(text)
-        except anyio.WouldBlock:
-            self.dropped = True
-            self.scope.cancel()
-
-    def hears(self, channel: str, symbol: str) -> bool:
-        """Whether it asked for this, and has been given what comes before it."""
-        wanted = channel in self.channels and (not self.symbols or symbol in self.symbols)
-        return wanted and self.begun and not self.dropped
 
 
 class BookStream:
     """All connections of ``/stream``. ``run`` follows the bus while there are any."""
 
-    def __init__(self, core: MatchingCore, bus: Bus, authenticator: Authenticator, settings: MatchingSettings) -> None:
+    def __init__(
+        self, core: MatchingCore, bus: Bus, clock: Clock, authenticator: Authenticator, settings: MatchingSettings
+    ) -> None:
         self._core = core
         self._bus = bus
+        self._clock = clock
         self._authenticator = authenticator
         self._settings = settings
-        self._clients: set[_Client] = set()
+        self._clients: set[StreamClient] = set()
         self._feeds: dict[str, OrderFeed] = {}
         self._wanted = anyio.Event()
         self._unwanted = anyio.Event()
@@ -97,25 +67,24 @@ class BookStream:
         await self._authenticator.authenticate(websocket)
         if len(self._clients) >= self._settings.stream_connections_max:
             raise ApiError(Reason.TOO_MANY_CONNECTIONS, f"At most {self._settings.stream_connections_max} can be open.")
-        client = self._client_of(websocket)
+        wish = read_wish(
+            websocket,
+            channels=CHANNELS,
+            usual=CHANNELS,
+            symbols=self._core.markets,
+            unknown_symbol=lambda symbol: f"The desk's own venue has no book of {symbol}.",
+        )
+        client = StreamClient(wish, self._settings.stream_backlog_messages_max)
         await websocket.accept()
         self._clients.add(client)
         self._wanted.set()
         if self._listening:
             self._begin(client)
         try:
-            async with anyio.create_task_group() as tasks:
-                client.scope = tasks.cancel_scope
-                tasks.start_soon(self._read, websocket, tasks.cancel_scope)
-                tasks.start_soon(self._write, websocket, client)
-            if client.dropped:
-                # It reads slowly or not at all, so this may not get through; then the server cuts it off.
-                with anyio.move_on_after(1):
-                    await websocket.close(_TRY_AGAIN_LATER, Reason.SLOW_CONSUMER.name)
+            await client.serve(websocket)
         finally:
             self._clients.discard(client)
-            client.send.close()
-            client.receive.close()
+            client.close()
             if not self._clients:
                 self._unwanted.set()
 
@@ -128,6 +97,7 @@ class BookStream:
                 self._unwanted = anyio.Event()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._follow, tasks.cancel_scope)
+                    tasks.start_soon(self._tell_statistics)
                     await self._unwanted.wait()
                     if not self._clients:
                         tasks.cancel_scope.cancel()
@@ -159,7 +129,7 @@ class BookStream:
         for client in self._clients:
             self._begin(client)
 
-    def _begin(self, client: _Client) -> None:
+    def _begin(self, client: StreamClient) -> None:
         client.begun = True
         for market in self._core.markets.values():
             feed = self._feeds.get(market.symbol)
@@ -170,25 +140,44 @@ class BookStream:
                     self._send_whole(feed, other)
             self._send_whole(feed, client)
 
-    def _send_whole(self, feed: OrderFeed, client: _Client) -> None:
+    def _send_whole(self, feed: OrderFeed, client: StreamClient) -> None:
         """The book, by price and by order, as of the feed's sequence."""
         market = feed.market
         price, quantity = feed.instrument.format_price, feed.instrument.format_quantity
         if client.hears("book", feed.symbol):
             sides = [[[price(ticks), quantity(lots)] for ticks, lots in feed.levels(side)] for side in (BUY, SELL)]
             data = {"sequence": feed.sequence, "is_snapshot": True, "bids": sides[0], "asks": sides[1]}
-            client.push(_event("book", feed.symbol, market.book.now_ns, data))
+            client.push(event_text("book", feed.symbol, market.book.now_ns, data))
         if client.hears("orders", feed.symbol):
             sides = [
                 [[str(order_id), price(ticks), quantity(lots)] for order_id, ticks, lots in feed.orders(side)]
                 for side in (BUY, SELL)
             ]
             data = {"sequence": feed.sequence, "is_snapshot": True, "bids": sides[0], "asks": sides[1]}
-            client.push(_event("orders", feed.symbol, market.book.now_ns, data))
+            client.push(event_text("orders", feed.symbol, market.book.now_ns, data))
         if client.hears("status", feed.symbol):
             client.push(
-                _event("status", feed.symbol, market.book.now_ns, {"status": STATUSES[market.book.status].value})
+                event_text("status", feed.symbol, market.book.now_ns, {"status": STATUSES[market.book.status].value})
             )
+        if client.hears("statistics", feed.symbol):
+            client.push(event_text("statistics", feed.symbol, market.book.now_ns, day_of(market)))
+
+    async def _tell_statistics(self) -> None:
+        """Tell the statistics that have changed, by trades or by time alone, from the core as it stands."""
+        told: dict[str, DayBody] = {}
+        while True:
+            await self._clock.sleep(_STATISTICS_SECONDS)
+            for symbol, market in self._core.markets.items():
+                listeners = [client for client in self._clients if client.hears("statistics", symbol)]
+                if not listeners:
+                    continue
+                day = day_of(market)
+                if day == told.get(symbol):
+                    continue
+                told[symbol] = day
+                text = event_text("statistics", symbol, market.book.now_ns, day)
+                for client in listeners:
+                    client.push(text)
 
     def _book(self, message: BookChanged) -> None:
         market, feed = self._core.markets.get(message.symbol), self._feeds.get(message.symbol)
@@ -266,42 +255,6 @@ class BookStream:
         """Write an event once and hand it to whoever hears it."""
         listeners = [client for client in self._clients if client.hears(channel, message.symbol)]
         if listeners:
-            text = _event(channel, message.symbol, message.time_ns, data())
+            text = event_text(channel, message.symbol, message.time_ns, data())
             for client in listeners:
                 client.push(text)
-
-    @staticmethod
-    async def _write(websocket: WebSocket, client: _Client) -> None:
-        try:
-            async for text in client.receive:
-                await websocket.send_text(text)
-        except WebSocketDisconnect:
-            client.scope.cancel()
-
-    async def _read(self, websocket: WebSocket, scope: anyio.CancelScope) -> None:
-        """The stream takes no messages; reading notices that the client has gone."""
-        try:
-            await websocket.receive_text()
-            await websocket.close(_POLICY, "this stream takes no messages")
-        except (WebSocketDisconnect, KeyError):
-            _log.debug("a client of the books' stream has gone")
-        scope.cancel()
-
-    def _client_of(self, websocket: WebSocket) -> _Client:
-        pairs = websocket.query_params.multi_items()
-        if len(pairs) != len(dict(pairs)):
-            raise ApiError(Reason.DUPLICATE_FIELD, "A query parameter is given twice.")
-        query = convert_texts(dict(pairs), StreamQuery)
-        channels = frozenset(filter(None, query.channels.split(",")))
-        if not channels or not channels <= set(CHANNELS):
-            raise ApiError(Reason.INVALID_VALUE, f"channels is a list of {', '.join(CHANNELS)}.")
-        symbols = frozenset(filter(None, query.symbols.split(",")))
-        for symbol in sorted(symbols):
-            if symbol not in self._core.markets:
-                raise ApiError(Reason.SYMBOL_NOT_FOUND, f"The desk's own venue has no book of {symbol[:40]}.")
-        return _Client(channels, symbols, self._settings.stream_backlog_messages_max)
-
-
-def _event(channel: str, symbol: str, time_ns: int, data: object) -> str:
-    event = {"channel": channel, "symbol": symbol, "time_ns": time_ns, "data": data}
-    return msgspec.json.encode(event).decode()

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway.api_orders import AccountQuery, WaitQuery
+from polaris_synapse.order_gateway.api_orders import AccountQuery, OrderQuery, WaitQuery
 from polaris_synapse.order_gateway.entry import CANCELLING_ROLES, TRADING_ROLES
 from polaris_synapse.order_gateway.limits import spend
 from polaris_synapse.order_gateway.list_entry import ListKey
@@ -44,6 +44,7 @@ class ListsQuery(Struct, frozen=True, kw_only=True):
 
 
 _LOOK_UP = (Reason.ORDER_LIST_NOT_FOUND, Reason.ACCOUNT_NOT_ALLOWED, Reason.NOT_READY)
+_PENDING = {202: (PendingAnswer, "The outcome is not known yet: ask at the link.")}
 _BUS = (Reason.OVERLOADED, Reason.SHUTTING_DOWN, Reason.JOURNAL_UNAVAILABLE)
 _REFUSALS = (
     *(reason for reason in Reason if 2000 <= reason < 3000),
@@ -106,9 +107,11 @@ class _Lists:
         async def cancel(request: Request) -> Response:
             principal = await self._authenticate(request)
             principal.require(*CANCELLING_ROLES)
-            key = read_key(request, query_struct(request, AccountQuery).account or "")
+            query = query_struct(request, OrderQuery)
             await refuse_body(request)
-            return json_response(await self._service.lists.cancel(principal, key))
+            key = read_key(request, query.account or "")
+            status, body = await self._service.lists.cancel(principal, key, wait_ms=query.wait_ms)
+            return json_response(body, status)
 
         return cancel
 
@@ -121,8 +124,7 @@ def list_routes(service: GatewayService) -> list[ApiRoute]:
                   body=ListParams, query=WaitQuery, response=ListAnswer, status=201,
                   description="All of its orders are checked before any is placed. The same client_list_id again "
                   "answers with the list that it made, and places nothing.",
-                  also={200: (ListAnswer, "The list existed already."),
-                        202: (PendingAnswer, "The outcome is not known yet: ask at the link.")},
+                  also={200: (ListAnswer, "The list existed already."), **_PENDING},
                   reasons=_REFUSALS, roles=TRADING_ROLES),
         api_route("GET", "/order-lists", lists.listing, summary="Order lists, newest first.", tag="Orders",
                   query=ListsQuery, response=ListsAnswer, reasons=(Reason.ACCOUNT_NOT_ALLOWED, Reason.NOT_READY)),
@@ -135,7 +137,7 @@ def list_routes(service: GatewayService) -> list[ApiRoute]:
             api_route("GET", path, lists.get(read_key), summary="One order list and its orders.", tag="Orders",
                       path_parameters=path_type, query=AccountQuery, response=ListAnswer, reasons=_LOOK_UP),
             api_route("DELETE", path, lists.cancel(read_key), summary="Cancel what is open of a list.", tag="Orders",
-                      path_parameters=path_type, query=AccountQuery, response=ListAnswer,
-                      reasons=(*_LOOK_UP, Reason.ORDER_NOT_OPEN, *_BUS, Reason.TIMED_OUT), roles=CANCELLING_ROLES),
+                      path_parameters=path_type, query=OrderQuery, response=ListAnswer, also=_PENDING,
+                      reasons=(*_LOOK_UP, Reason.ORDER_NOT_OPEN, *_BUS), roles=CANCELLING_ROLES),
         ]  # fmt: skip
     return routes

@@ -32,7 +32,16 @@ from polaris_synapse.order_gateway.views import (
     PendingAnswer,
     PreviewAnswer,
 )
-from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_struct, refuse_body
+from polaris_synapse.web.bodies import (
+    decode_json,
+    encode_json,
+    json_response,
+    path_struct,
+    query_struct,
+    read_struct,
+    refuse_body,
+)
+from polaris_synapse.web.direct import PlainRequest
 from polaris_synapse.web.errors import ApiError, error_body, http_status
 from polaris_synapse.web.routes import ApiRoute, api_route
 from polaris_synapse.web.service import request_id_of
@@ -120,6 +129,18 @@ class _Orders:
         outcome = await self._answers.submit(principal, params, wait_ms=query.wait_ms, entry="rest")
         return json_response(outcome.body, outcome.status)
 
+    def submit_directly(self, request: PlainRequest, done: Callable[[tuple[int, bytes] | Exception], None]) -> bool:
+        """``submit`` of a plain request at risk's verdict."""
+        principal = self._service.authenticator.holder_now(request.token)
+        if principal is None:
+            return False
+        params = decode_json(request.body, OrderParams)
+
+        def answered(outcome: Outcome | Exception) -> None:
+            done(outcome if isinstance(outcome, Exception) else (outcome.status, encode_json(outcome.body)))
+
+        return self._answers.submit_soon(principal, params, answered, entry="rest") is not None
+
     async def submit_batch(self, request: Request) -> Response:
         principal = await self._authenticate(request)
         principal.require(*TRADING_ROLES)
@@ -196,7 +217,7 @@ def order_routes(service: GatewayService) -> list[ApiRoute]:
                   query=WaitQuery, response=OrderAnswer, status=201,
                   description="The same client_order_id again answers with the order that it made, and places nothing.",
                   also={200: (OrderAnswer, "The order existed already."), **_PENDING}, reasons=_ORDER_REFUSALS,
-                  roles=TRADING_ROLES),
+                  roles=TRADING_ROLES, direct=orders.submit_directly),
         api_route("POST", "/orders/batch", orders.submit_batch, summary="Place up to 100 orders in one request.",
                   tag="Orders", body=BatchParams, response=BatchAnswer, roles=TRADING_ROLES,
                   description="Each order is judged on its own, in the order given, and each counts against the budget "

@@ -1,4 +1,9 @@
-"""Who is asking: tokens in ``Authorization``, signatures in ``X-Polaris-*``. Every refusal is audited and counted."""
+"""Who is asking: tokens in ``Authorization``, signatures in ``X-Polaris-*``. Every refusal is audited and counted.
+
+Two things are shared by all processes of a desk: what was revoked, and which signed requests were used already. Where
+neither the cache nor the common store says what was revoked, and where the cache cannot say whether a signed request is
+a copy of one that another process took, only what stops is let through (see the module stops).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,9 @@ from polaris_synapse.order_gateway.limits import RateLimiter, address_key, spend
 from polaris_synapse.order_gateway.nonces import ReplayCache
 from polaris_synapse.order_gateway.passwords import Passwords
 from polaris_synapse.order_gateway.settings import GatewaySettings
+from polaris_synapse.order_gateway.stops import only_stops
 from polaris_synapse.order_gateway.tokens import IssuedToken, Tokens
+from polaris_synapse.storage.cache.port import CacheUnavailableError, SharedCache
 from polaris_synapse.web.authentication import Principal
 from polaris_synapse.web.bodies import read_bytes
 from polaris_synapse.web.errors import ApiError
@@ -36,6 +43,8 @@ from polaris_synapse.web.signing import (
 _TIMESTAMP: Final = re.compile(r"\d{1,16}", re.ASCII)
 _NONCE: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{8,64}", re.ASCII)
 _SIGNATURE_CHARACTERS_MAX: Final = 256
+#: A signed log-in opens a connection that may order, so a copy of it is no harmless read.
+_LOGIN_TARGETS: Final = frozenset({"/ws", "/order-port"})
 _WHEN_A_KEY_IS_UNKNOWN: Final = "The key is unknown or the signature is wrong."
 
 
@@ -53,6 +62,12 @@ class Identity(Struct, frozen=True):
 
     principal: Principal
     void: Callable[[], Reason | None]
+    certain: Callable[[], bool]
+
+    def require_certain(self) -> None:
+        """Refuse with CACHE_UNAVAILABLE where this may have been revoked elsewhere. For all that does not only stop."""
+        if not self.certain():
+            raise _uncertain()
 
 
 class GatewayAuthenticator:
@@ -70,7 +85,9 @@ class GatewayAuthenticator:
         clock: Clock,
         settings: GatewaySettings,
         refused: Callable[[Reason], None],
+        cache: SharedCache | None = None,
     ) -> None:
+        self._cache = cache
         self._store = store
         self._tokens = tokens
         self._replays = replays
@@ -96,12 +113,17 @@ class GatewayAuthenticator:
             scheme, _, credentials = token.partition(" ")
             if scheme.lower() != "bearer":
                 raise ApiError(Reason.NOT_AUTHENTICATED, "Authorization takes: Bearer and the token.")
-            return await self.by_token(credentials.strip(), address)
-        if key_id is None:
+            identity = await self.by_token(credentials.strip(), address)
+        elif key_id is None:
             raise ApiError(Reason.NOT_AUTHENTICATED, headers={"www-authenticate": "Bearer"})
-        body = await read_bytes(connection) if isinstance(connection, Request) else b""
-        method = connection.scope.get("method", "GET")
-        return await self.by_signature(_parts(headers), method, _target(connection), body, address)
+        else:
+            body, method = await _body(connection), _method(connection)
+            identity = await self.by_signature(_parts(headers), method, _target(connection), body, address)
+        if not identity.certain():
+            path = _target(connection).partition("?")[0]
+            if not only_stops(_method(connection), path, await _body(connection)):
+                raise _uncertain()
+        return identity
 
     async def by_token(self, token: str, address: str) -> Identity:
         """Who a token speaks for."""
@@ -114,10 +136,18 @@ class GatewayAuthenticator:
             return None
 
         try:
-            return Identity(self._tokens.read(token, self._clock.now_ns()), void)
+            return Identity(self._tokens.read(token, self._clock.now_ns()), void, self._store.certain)
         except ApiError as error:
             await self._refuse(address, "unknown", error)
             raise
+
+    def holder_now(self, token: str) -> Principal | None:
+        """The principal of a token that holds for certain; None where ``authenticate`` has to say why it does not."""
+        try:
+            principal = self._tokens.read(token, self._clock.now_ns())
+        except ApiError:
+            return None
+        return principal if self._store.certain() else None
 
     async def by_signature(self, parts: SignedParts, method: str, target: str, body: bytes, address: str) -> Identity:
         """Who a signature speaks for. Uses its nonce up."""
@@ -127,10 +157,34 @@ class GatewayAuthenticator:
             await self._refuse(address, f"key:{parts.key_id[:64]}", error)
             raise
 
+        await self._claim(parts, method, target, body)
+
         def void() -> Reason | None:
             return self._key_void(self._store.key(key.key_id))
 
-        return Identity(key.principal, void)
+        return Identity(key.principal, void, self._store.certain)
+
+    async def _claim(self, parts: SignedParts, method: str, target: str, body: bytes) -> None:
+        """Use a nonce up at every process. Raises ApiError for a copy, and where it may be one that does harm."""
+        if self._cache is None:
+            return
+        try:
+            name = f"{parts.key_id}/{parts.nonce}"
+            first = await self._cache.claim(name, seconds=self._replays.lifetime_seconds)
+        except CacheUnavailableError:
+            # The window of the timestamp and this process's own nonces are what is left. A copy of what only reads or
+            # stops, made at another process within the window, does nothing that was not done already.
+            path = target.partition("?")[0]
+            if only_stops(method, path, body) or (method == "GET" and path not in _LOGIN_TARGETS):
+                return
+            raise ApiError(
+                Reason.CACHE_UNAVAILABLE,
+                "The desk cannot tell now whether this signed request was used before; log in and use a token, or try "
+                "again in a moment.",
+                headers={"retry-after": "1"},
+            ) from None
+        if not first:
+            raise ApiError(Reason.NONCE_REUSED)
 
     def _signed(self, parts: SignedParts, method: str, target: str, body: bytes, address: str) -> ApiKey:
         if not _TIMESTAMP.fullmatch(parts.timestamp):
@@ -212,6 +266,24 @@ def _parts(headers: Mapping[str, str]) -> SignedParts:
     return SignedParts(
         headers[KEY_HEADER][:64], headers[TIMESTAMP_HEADER], headers[NONCE_HEADER], headers[SIGNATURE_HEADER]
     )
+
+
+def _uncertain() -> ApiError:
+    return ApiError(
+        Reason.CACHE_UNAVAILABLE,
+        "The desk cannot tell now whether this log-in or key was revoked; only cancels and stops pass. Try again in a "
+        "moment.",
+        headers={"retry-after": "1"},
+    )
+
+
+def _method(connection: HTTPConnection) -> str:
+    method: str = connection.scope.get("method", "GET")
+    return method
+
+
+async def _body(connection: HTTPConnection) -> bytes:
+    return await read_bytes(connection) if isinstance(connection, Request) else b""
 
 
 def _target(connection: HTTPConnection) -> str:

@@ -111,6 +111,52 @@ class CredentialStore(Protocol):
         """Whether a token was voided."""
         ...
 
+    def certain(self) -> bool:
+        """Whether this is what holds now. False: somebody may have been locked out elsewhere a moment ago."""
+        ...
+
+
+class EarlyNonces(Protocol):
+    """Keeps the nonces that could outlive a restart."""
+
+    def keep_nonce(self, nonce: str, expires_time_ns: int, /) -> None:
+        """Remember one durably."""
+        ...
+
+    def kept_nonces(self) -> dict[str, int]:
+        """Those remembered, and when each may be forgotten."""
+        ...
+
+
+class KeptCredentials(CredentialStore, Protocol):
+    """A store as whoever runs it sees it."""
+
+    @property
+    def early_nonces(self) -> EarlyNonces | None:
+        """Where nonces that outlive a restart are kept, or None where that would hold every request up."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether every process of the desk reads this same store, wherever it runs."""
+        ...
+
+    def open(self, *, now_ns: int) -> None:
+        """Connect and read everything. Raises CredentialError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+    def refresh(self) -> bool:
+        """Read again if another process changed something; tells whether it did."""
+        ...
+
+    def forget_expired(self, now_ns: int, /) -> None:
+        """Drop what has expired by itself."""
+        ...
+
 
 def check_user(user: User) -> None:
     """Raise CredentialError unless the user is well-formed."""

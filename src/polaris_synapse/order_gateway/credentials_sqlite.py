@@ -10,7 +10,14 @@ from typing import Any, Final
 
 import msgspec
 
-from polaris_synapse.order_gateway.credentials import ApiKey, CredentialError, User, check_key, check_user
+from polaris_synapse.order_gateway.credentials import (
+    ApiKey,
+    CredentialError,
+    EarlyNonces,
+    User,
+    check_key,
+    check_user,
+)
 from polaris_synapse.web.authentication import Role
 from polaris_synapse.web.signing import Algorithm
 
@@ -45,6 +52,20 @@ class SqliteCredentials:
         self._keys: dict[str, ApiKey] = {}
         self._revoked: dict[str, int] = {}
         self._data_version = -1
+
+    @property
+    def early_nonces(self) -> EarlyNonces | None:
+        """See KeptCredentials."""
+        return self
+
+    @property
+    def shared(self) -> bool:
+        """See KeptCredentials: other machines may have a file of their own."""
+        return False
+
+    def certain(self) -> bool:
+        """See CredentialStore."""
+        return True
 
     def open(self, *, now_ns: int) -> None:
         """Open or create the file (0600) and read it. Raises CredentialError for a file of another version."""
@@ -108,6 +129,8 @@ class SqliteCredentials:
         """Add or change a user; voids the tokens of the one before. Returns it as stored."""
         check_user(user)
         with self._lock:
+            # A change of another process that was not seen would have this generation as well.
+            self.refresh()
             before = self._users.get(user.name)
             stored = msgspec.structs.replace(user, generation=before.generation + 1 if before else 0)
             self._write(
@@ -156,7 +179,7 @@ class SqliteCredentials:
         """Whether a token was voided."""
         return token_id in self._revoked
 
-    def forget_expired(self, now_ns: int) -> None:
+    def forget_expired(self, now_ns: int, /) -> None:
         """Drop what has expired by itself."""
         with self._lock:
             for token_id in [token for token, expires in self._revoked.items() if expires < now_ns]:
@@ -164,7 +187,7 @@ class SqliteCredentials:
             self._write("DELETE FROM revoked_tokens WHERE expires_time_ns < ?", (now_ns,))
             self._write("DELETE FROM early_nonces WHERE expires_time_ns < ?", (now_ns,))
 
-    def keep_nonce(self, nonce: str, expires_time_ns: int) -> None:
+    def keep_nonce(self, nonce: str, expires_time_ns: int, /) -> None:
         """Remember a nonce beyond the end of this process."""
         with self._lock:
             self._write("INSERT OR REPLACE INTO early_nonces VALUES (?,?)", (nonce, expires_time_ns))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 
+import anyio
 from msgspec import Struct
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.domain.messages import CancelOrderList, SubmitOrderList
-from polaris_synapse.domain.order_lists import OrderList
+from polaris_synapse.domain.order_lists import ListKind, OrderList
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.entry import CANCELLING_ROLES, TRADING_ROLES, OrderEntry, the_account
@@ -75,23 +76,23 @@ class ListEntry:
         )
         answer = await self._entry.ask("submit_list", principal, command)
         if answer.reason is Reason.TIMED_OUT:
-            return 202, PendingAnswer(
-                reason_code=int(answer.reason),
-                reason=answer.reason.name,
-                message="The answer took too long; ask for the list by its client list id.",
-                account=account,
-                client_order_id=client_list_id,
-                link=f"/order-lists/by-client-id/{client_list_id}?account={account}",
-            )
+            return 202, _pending(account, client_list_id)
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
         if answer.order_list is None:
             raise RuntimeError("risk answered a list without a list")
-        body = await self._answer(answer.order_list, wait_ms=wait_ms, duplicate=answer.duplicate)
+        # What waits for the working order is answered by no venue before that has filled.
+        placed = len(answer.order_list.order_ids) if request.kind is ListKind.OCO else 1
+        body = await self._answer(answer.order_list, wait_ms=wait_ms, waited=placed, duplicate=answer.duplicate)
         return (200 if answer.duplicate else 201), body
 
-    async def cancel(self, principal: Principal, key: ListKey) -> ListAnswer:
-        """Cancel what is open of a list. Raises ApiError."""
+    async def cancel(
+        self, principal: Principal, key: ListKey, *, wait_ms: int = 0
+    ) -> tuple[int, ListAnswer | PendingAnswer]:
+        """Cancel what is open of a list: 200, or 202 where the outcome is not known. Raises ApiError.
+
+        ``wait_ms``: how long its orders may take to end.
+        """
         principal.require(*CANCELLING_ROLES)
         found = await self._find(principal, key)
         command = CancelOrderList(
@@ -102,13 +103,19 @@ class ListEntry:
             list_id=found.list_id,
         )
         answer = await self._entry.cancel_command("cancel_list", principal, command)
+        if answer.reason is Reason.TIMED_OUT:
+            return 202, _pending(found.request.account, found.request.client_list_id)
         if answer.reason is not Reason.NONE:
             raise ApiError(answer.reason, answer.detail)
-        return await self._answer(answer.order_list or found, wait_ms=0, duplicate=answer.duplicate)
+        cancelled = answer.order_list or found
+        body = await self._answer(
+            cancelled, wait_ms=wait_ms, waited=len(cancelled.order_ids), duplicate=answer.duplicate
+        )
+        return 200, body
 
     async def found(self, principal: Principal, key: ListKey) -> ListAnswer:
         """A list of the principal's. Raises ApiError."""
-        return await self._answer(await self._find(principal, key), wait_ms=0)
+        return await self._answer(await self._find(principal, key))
 
     async def listing(
         self, principal: Principal, *, account: str, open_only: bool, limit: int, before_list_id: int
@@ -137,16 +144,32 @@ class ListEntry:
             raise ApiError(Reason.ORDER_LIST_NOT_FOUND)
         return found
 
-    async def _answer(self, order_list: OrderList, *, wait_ms: int, duplicate: bool = False) -> ListAnswer:
-        """A list with its orders as they are now."""
+    async def _answer(
+        self, order_list: OrderList, *, wait_ms: int = 0, waited: int = 0, duplicate: bool = False
+    ) -> ListAnswer:
+        """A list with its orders as they are now. The first ``waited`` of them may take ``wait_ms`` to be answered."""
         await self._entry.caught_up()
         account = order_list.request.account
         found = [await self._read_models.order(account=account, order_id=one) for one in order_list.order_ids]
         orders: list[Order] = [order for order in found if order is not None]
-        if wait_ms and orders:
-            await self._tracker.settle(orders[0], wait_ms)
+        if wait_ms and waited:
+            async with anyio.create_task_group() as together:
+                for order in orders[:waited]:
+                    together.start_soon(self._tracker.settle, order, wait_ms)
             await self._entry.caught_up()
         newest = await self._read_models.order_list(account=account, list_id=order_list.list_id)
         instrument = await self._markets.instrument(order_list.request.legs[0].symbol)
         views = tuple(order_view(self._tracker.newest(order), instrument) for order in orders)
         return ListAnswer(order_list=list_view(newest or order_list), orders=views, duplicate=duplicate)
+
+
+def _pending(account: str, client_list_id: str) -> PendingAnswer:
+    """The outcome is not known, and where to ask for it."""
+    return PendingAnswer(
+        reason_code=int(Reason.TIMED_OUT),
+        reason=Reason.TIMED_OUT.name,
+        message="The answer took too long; ask for the list by its client list id.",
+        account=account,
+        client_order_id=client_list_id,
+        link=f"/order-lists/by-client-id/{client_list_id}?account={account}",
+    )

@@ -1,31 +1,21 @@
 """The replay cache: a signed request works once.
 
 A nonce is remembered for as long as its timestamp could still be accepted. That lives in memory, so after a restart
-requests whose timestamp lies before the start are refused; the few that were signed ahead of our clock, and so could
-outlive a restart, are written down.
+requests whose timestamp lies before the start are refused. The few that were signed ahead of our clock, and so could
+outlive a restart, are written down where that costs nothing; elsewhere the first second refuses them all.
+
+Several gateways claim each nonce in the cache that they share as well (see GatewayAuthenticator).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.order_gateway.credentials import EarlyNonces
 from polaris_synapse.web.errors import ApiError
 
 _NS_PER_MS = 1_000_000
-
-
-class EarlyNonces(Protocol):
-    """Keeps the nonces that could outlive a restart."""
-
-    def keep_nonce(self, nonce: str, expires_time_ns: int) -> None:
-        """Remember one durably."""
-        ...
-
-    def kept_nonces(self) -> dict[str, int]:
-        """Those remembered, and when each may be forgotten."""
-        ...
 
 
 class ReplayCache:
@@ -40,10 +30,18 @@ class ReplayCache:
         self._started_ms = 0
         self._early: EarlyNonces | None = None
 
-    def start(self, now_ns: int, early: EarlyNonces) -> None:
-        """Begin: nothing signed before now is taken any more."""
+    @property
+    def lifetime_seconds(self) -> float:
+        """How long after it was first used a request could still be taken for a new one."""
+        return (self._window_ms + self._ahead_ms + 1) / 1_000
+
+    def start(self, now_ns: int, early: EarlyNonces | None) -> None:
+        """Begin: nothing signed before now is taken any more, nor what may have been used ahead of time."""
         self._started_ms = now_ns // _NS_PER_MS
         self._early = early
+        if early is None:
+            self._started_ms += self._ahead_ms
+            return
         self._seen = {name: expires for name, expires in early.kept_nonces().items() if expires >= now_ns}
         self._order = deque((now_ns, name) for name in self._seen)
 

@@ -14,11 +14,13 @@ from msgspec import Struct
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.session import (
     CancelAllParams,
+    CancelListParams,
     CancelParams,
     LoginParams,
     NoParams,
     ReplaceOneParams,
     RequestId,
+    SubmitListParams,
     SubmitParams,
 )
 from polaris_synapse.web.bodies import refusal
@@ -77,7 +79,28 @@ class ReplaceRequest(_Request, frozen=True, kw_only=True, tag="replace"):
     params: ReplaceOneParams
 
 
-PortRequest = LoginRequest | PingRequest | SubmitRequest | CancelRequest | CancelAllRequest | ReplaceRequest
+class SubmitListRequest(_Request, frozen=True, kw_only=True, tag="submit_list"):
+    """Place an OCO, OTO or OTOCO list."""
+
+    params: SubmitListParams
+
+
+class CancelListRequest(_Request, frozen=True, kw_only=True, tag="cancel_list"):
+    """Cancel what is open of a list."""
+
+    params: CancelListParams
+
+
+PortRequest = (
+    LoginRequest
+    | PingRequest
+    | SubmitRequest
+    | CancelRequest
+    | CancelAllRequest
+    | ReplaceRequest
+    | SubmitListRequest
+    | CancelListRequest
+)
 
 
 class PortAnswer(Struct, frozen=True, kw_only=True):

@@ -45,6 +45,9 @@ ShortId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{0,64}(?!\n)$", max_leng
 OrderId = Annotated[int, Meta(ge=1, le=2**53)]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Read here once: a member read from its enumeration costs ten times as much before Python 3.12.
+_LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
+_GTC, _IOC, _GTD = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.GTD
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|\+00:00)", re.ASCII)
 
 
@@ -95,39 +98,53 @@ class ReplaceParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def parse_order(params: OrderParams, instrument: Instrument, *, account: str, client_order_id: str) -> OrderRequest:
     """The order in ticks and lots. Raises ApiError with the field that is wrong."""
-    _check_shape(params)
+    kind, force = params.type, params.time_in_force
+    quantity, price = params.quantity, params.price
+    stop_price, quote_amount, expire_time = params.stop_price, params.quote_amount, params.expire_time
+    offset, offset_bps = params.trailing_offset, params.trailing_offset_bps
+    display, minimum = params.display_quantity, params.min_quantity
+    plain = (
+        kind is _LIMIT
+        and quantity is not None
+        and price is not None
+        and quote_amount is None
+        and stop_price is None
+        and offset is None
+        and offset_bps is None
+        and expire_time is None
+        and force is not _GTD
+    )
+    if not plain:
+        _check_shape(params)
+    if force is None:
+        # An order that takes what is there and cannot rest is not good till cancelled.
+        force = _IOC if kind is _MARKET else _GTC
     request = OrderRequest(
         account=account,
         client_order_id=client_order_id,
         symbol=params.symbol,
         side=params.side,
-        type=params.type,
-        quantity_lots=_quantity(instrument, "quantity", params.quantity),
-        quote_amount_units=_amount(instrument, params.quote_amount),
-        price_ticks=_price(instrument, "price", params.price),
-        stop_price_ticks=_price(instrument, "stop_price", params.stop_price),
-        trailing_offset_ticks=_price(instrument, "trailing_offset", params.trailing_offset),
-        trailing_offset_bps=params.trailing_offset_bps or 0,
-        time_in_force=_time_in_force(params),
-        expire_time_ns=parse_time("expire_time", params.expire_time),
+        type=kind,
+        quantity_lots=0 if quantity is None else _quantity(instrument, "quantity", quantity),
+        quote_amount_units=0 if quote_amount is None else _amount(instrument, quote_amount),
+        price_ticks=0 if price is None else _price(instrument, "price", price),
+        stop_price_ticks=0 if stop_price is None else _price(instrument, "stop_price", stop_price),
+        trailing_offset_ticks=0 if offset is None else _price(instrument, "trailing_offset", offset),
+        trailing_offset_bps=offset_bps or 0,
+        time_in_force=force,
+        expire_time_ns=0 if expire_time is None else parse_time("expire_time", expire_time),
         post_only=params.post_only,
-        display_lots=_quantity(instrument, "display_quantity", params.display_quantity),
-        min_quantity_lots=_quantity(instrument, "min_quantity", params.min_quantity),
+        display_lots=0 if display is None else _quantity(instrument, "display_quantity", display),
+        min_quantity_lots=0 if minimum is None else _quantity(instrument, "min_quantity", minimum),
         self_trade_prevention=params.self_trade_prevention,
         venue=params.venue,
         decision_id=params.decision_id,
     )
-    for name, lots in (("display_quantity", request.display_lots), ("min_quantity", request.min_quantity_lots)):
-        if lots > request.quantity_lots > 0:
-            raise ApiError(Reason.CONTRADICTORY_FIELDS, f"{name} is larger than quantity.")
+    if request.display_lots > request.quantity_lots > 0:
+        raise ApiError(Reason.CONTRADICTORY_FIELDS, "display_quantity is larger than quantity.")
+    if request.min_quantity_lots > request.quantity_lots > 0:
+        raise ApiError(Reason.CONTRADICTORY_FIELDS, "min_quantity is larger than quantity.")
     return request
-
-
-def _time_in_force(params: OrderParams) -> TimeInForce:
-    """What is asked for; else GTC, or IOC for an order that takes what is there and cannot rest."""
-    if params.time_in_force is not None:
-        return params.time_in_force
-    return TimeInForce.IOC if params.type is OrderType.MARKET else TimeInForce.GTC
 
 
 def _check_shape(params: OrderParams) -> None:
@@ -161,37 +178,31 @@ def _needs(kind: OrderType, name: str, *, given: bool, needed: bool) -> None:
 
 def parse_price(instrument: Instrument, name: str, text: str | None) -> int:
     """Decimal text to ticks, 0 for None. Raises ApiError."""
-    return _price(instrument, name, text)
+    return 0 if text is None else _price(instrument, name, text)
 
 
 def parse_quantity(instrument: Instrument, name: str, text: str | None) -> int:
     """Decimal text to lots, 0 for None. Raises ApiError."""
-    return _quantity(instrument, name, text)
+    return 0 if text is None else _quantity(instrument, name, text)
 
 
-def _price(instrument: Instrument, name: str, text: str | None) -> int:
-    if text is None:
-        return 0
+def _price(instrument: Instrument, name: str, text: str) -> int:
     try:
         ticks = instrument.parse_price(text)
     except InstrumentError as error:
         raise _off_grid(name, text, instrument.quote.decimals, Reason.PRICE_NOT_ON_TICK, str(error)) from None
-    return _positive(name, ticks)
+    return ticks if 0 < ticks <= COUNT_MAX else _positive(name, ticks)
 
 
-def _quantity(instrument: Instrument, name: str, text: str | None) -> int:
-    if text is None:
-        return 0
+def _quantity(instrument: Instrument, name: str, text: str) -> int:
     try:
         lots = instrument.parse_quantity(text)
     except InstrumentError as error:
         raise _off_grid(name, text, instrument.base.decimals, Reason.QUANTITY_NOT_ON_LOT, str(error)) from None
-    return _positive(name, lots)
+    return lots if 0 < lots <= COUNT_MAX else _positive(name, lots)
 
 
-def _amount(instrument: Instrument, text: str | None) -> int:
-    if text is None:
-        return 0
+def _amount(instrument: Instrument, text: str) -> int:
     return _positive("quote_amount", parse_decimal("quote_amount", text, instrument.quote.decimals), FUNDS_UNITS_MAX)
 
 

@@ -26,12 +26,14 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.answers import Outcome
 from polaris_synapse.order_gateway.authentication import Identity, SignedParts
 from polaris_synapse.order_gateway.brief import shortened
+from polaris_synapse.order_gateway.entry import the_account
 from polaris_synapse.order_gateway.limits import spend
 from polaris_synapse.order_gateway.order_frames import (
     HEAD_BYTES,
     LOGIN_METHOD,
     LOGIN_TARGET,
     CancelAllRequest,
+    CancelListRequest,
     CancelRequest,
     LoginRequest,
     PortAnswer,
@@ -39,6 +41,7 @@ from polaris_synapse.order_gateway.order_frames import (
     PortRefusal,
     PortRequest,
     ReplaceRequest,
+    SubmitListRequest,
     SubmitRequest,
     frame,
     read_request,
@@ -46,7 +49,7 @@ from polaris_synapse.order_gateway.order_frames import (
 )
 from polaris_synapse.order_gateway.order_port_settings import OrderPortSettings
 from polaris_synapse.order_gateway.service import GatewayService
-from polaris_synapse.order_gateway.session import order_key
+from polaris_synapse.order_gateway.session import list_key, order_key
 from polaris_synapse.order_gateway.views import OrderAnswer
 from polaris_synapse.web.errors import ApiError, error_body
 
@@ -262,7 +265,9 @@ class Connection(asyncio.Protocol):
 
     def _submit_soon(self, request: SubmitRequest) -> bool:
         """Send an order on its way; False where something has to be waited for. Raises ApiError."""
-        principal = self._valid_identity().principal
+        identity = self._valid_identity()
+        identity.require_certain()
+        principal = identity.principal
         params = request.params
         if params.wait_ms:
             return False
@@ -298,7 +303,10 @@ class Connection(asyncio.Protocol):
             self._finished()
 
     async def _call(self, request: PortRequest) -> object:
-        principal, answers = self._valid_identity().principal, self._service.answers
+        identity = self._valid_identity()
+        if isinstance(request, SubmitRequest | ReplaceRequest | SubmitListRequest):
+            identity.require_certain()
+        principal, answers = identity.principal, self._service.answers
         if isinstance(request, SubmitRequest):
             params = request.params
             outcome = await answers.submit(principal, params, wait_ms=params.wait_ms, entry="order_port")
@@ -316,6 +324,16 @@ class Connection(asyncio.Protocol):
             return await answers.cancel_all(
                 principal, account=wanted.account or "", symbol=wanted.symbol or "", side=wanted.side
             )
+        if isinstance(request, SubmitListRequest):
+            wanted_list = request.params
+            # Noted before it is sent: a connection that ends meanwhile must not leave the list behind.
+            self._accounts_traded.add(the_account(principal, wanted_list.account))
+            _, placed = await self._service.lists.submit(principal, wanted_list, wait_ms=wanted_list.wait_ms)
+            return placed
+        if isinstance(request, CancelListRequest):
+            key_of_list = list_key(request.params)
+            _, cancelled = await self._service.lists.cancel(principal, key_of_list, wait_ms=request.params.wait_ms)
+            return cancelled
         await spend(self._service.limiter, self._service.settings.reads, principal.actor)
         return {"pong": True}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import argon2
@@ -16,8 +17,11 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.answers import Answers
 from polaris_synapse.order_gateway.audit import AuditTrail
 from polaris_synapse.order_gateway.authentication import GatewayAuthenticator
+from polaris_synapse.order_gateway.credentials import KeptCredentials
+from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
 from polaris_synapse.order_gateway.entry import OrderEntry
 from polaris_synapse.order_gateway.hub import Hub
+from polaris_synapse.order_gateway.last_prices import LastPrices
 from polaris_synapse.order_gateway.limits import RateLimiter, TokenBuckets
 from polaris_synapse.order_gateway.list_entry import ListEntry
 from polaris_synapse.order_gateway.markets import Markets
@@ -27,7 +31,12 @@ from polaris_synapse.order_gateway.passwords import Passwords
 from polaris_synapse.order_gateway.reads import Reads
 from polaris_synapse.order_gateway.session import Session
 from polaris_synapse.order_gateway.settings import GatewaySettings
-from polaris_synapse.order_gateway.shared import SHARED_BUDGETS, SharedBudgets, SharedCredentials
+from polaris_synapse.order_gateway.shared import (
+    ASKED_BUDGETS,
+    COUNTED_BUDGETS,
+    SharedBudgets,
+    SharedCredentials,
+)
 from polaris_synapse.order_gateway.tokens import Tokens
 from polaris_synapse.order_gateway.tracker import OrderTracker
 from polaris_synapse.storage.cache.port import SharedCache
@@ -43,7 +52,8 @@ class GatewayService:
     """Everything of the gateway that is not HTTP. Nothing connects before ``open`` and ``run``.
 
     ``jwt_secret`` signs log-ins, at least 32 bytes. ``notes`` adds lines to GET /status (the feed, say).
-    ``credentials`` and ``entry`` are for the composition root: users and keys, and order entry inside the process.
+    ``credentials`` keeps users and keys, a file in the data directory unless given; as an attribute it is for the
+    composition root, as ``entry`` is: order entry inside the process. ``cache`` is what several processes share.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class GatewayService:
         valuation_asset: str = "USDT",
         limiter: RateLimiter | None = None,
         cache: SharedCache | None = None,
+        credentials: KeptCredentials | None = None,
         hasher: argon2.PasswordHasher | None = None,
         notes: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
@@ -67,18 +78,13 @@ class GatewayService:
         self.registry = registry
         self.read_models = read_models
         self.notes = notes or dict
-        memory = settings.auth_database == ":memory:"
-        self.credentials = SharedCredentials(
-            settings.auth_database if memory else data_directory / settings.auth_database
-        )
+        mirror = None if cache is None else RevocationMirror(cache, clock)
+        self.credentials = SharedCredentials(credentials or _credentials_file(settings, data_directory), mirror)
         self.metrics = GatewayMetrics(registry)
         buckets = TokenBuckets(clock, keys_max=settings.limiter_keys_max)
-        self.limiter: RateLimiter = limiter or (
-            buckets if cache is None else SharedBudgets(cache, clock, buckets, SHARED_BUDGETS)
-        )
+        self._budgets = None if cache is None else SharedBudgets(cache, clock, buckets, ASKED_BUDGETS, COUNTED_BUDGETS)
+        self.limiter: RateLimiter = limiter or self._budgets or buckets
         self.cache = cache
-        if cache is not None:
-            self.credentials.mirror = RevocationMirror(cache, clock)
         self.audit = AuditTrail(
             bus,
             clock,
@@ -108,6 +114,7 @@ class GatewayService:
             clock=clock,
             settings=settings,
             refused=self.metrics.refused,
+            cache=cache,
         )
         self.entry = OrderEntry(
             bus=bus,
@@ -141,7 +148,7 @@ class GatewayService:
         if not self._opened:
             now = self.clock.now_ns()
             self.credentials.open(now_ns=now)
-            self._replays.start(now, self.credentials)
+            self._replays.start(now, self.credentials.early_nonces)
             self._opened = True
 
     async def run(self, *, started: Callable[[], None] | None = None) -> None:
@@ -150,20 +157,36 @@ class GatewayService:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hub.run, started or _nothing)
-                group.start_soon(self.audit.run)
-                if self.credentials.mirror is not None:
-                    group.start_soon(self.credentials.mirror.run)
+                for run in self.authentication_runs():
+                    group.start_soon(run)
+                if self.cache is not None:
+                    group.start_soon(LastPrices(self.cache, self.clock, self.markets).run)
                 group.start_soon(self._keep_markets)
-                group.start_soon(self.keep_credentials)
         finally:
             self._stopping = True
             for session in tuple(self.sessions):
                 session.close(1001, Reason.SHUTTING_DOWN)
-            self._opened = False
-            self.credentials.close()
+            await self.close()
+
+    def authentication_runs(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        """What telling who asks needs beside it, until cancelled: notes are audited, and what was revoked is seen.
+
+        Part of ``run``; a service that authenticates without it runs these beside its API, after ``open``, and then
+        calls ``close``.
+        """
+        shared = () if self.credentials.mirror is None else (self.credentials.mirror.run,)
+        budgets = () if self._budgets is None else (self._budgets.run,)
+        return (self.audit.run, self._keep_credentials, *shared, *budgets)
+
+    async def close(self) -> None:
+        """Let go of users and keys and of the cache. Repeats do nothing."""
+        if not self._opened:
+            return
+        self._opened = False
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.credentials.close)
             if self.cache is not None:
-                with anyio.CancelScope(shield=True):
-                    await self.cache.close()
+                await self.cache.close()
 
     async def _keep_markets(self) -> None:
         while True:
@@ -177,11 +200,8 @@ class GatewayService:
                 _log.warning("the instruments could not be read in time")
             await self.clock.sleep(self.settings.instruments_refresh_seconds)
 
-    async def keep_credentials(self) -> None:
-        """See what the command line changed, and end the connections whose token or key is void, until cancelled.
-
-        Part of ``run``; a service that authenticates without it runs this beside its API, after ``open``.
-        """
+    async def _keep_credentials(self) -> None:
+        """See what other processes changed, and end the connections whose token or key is void, until cancelled."""
         checks = 0
         while True:
             await self.clock.sleep(_CREDENTIALS_CHECK_SECONDS)
@@ -204,3 +224,8 @@ class GatewayService:
 
 def _nothing() -> None:
     return None
+
+
+def _credentials_file(settings: GatewaySettings, data_directory: Path) -> SqliteCredentials:
+    memory = settings.auth_database == ":memory:"
+    return SqliteCredentials(settings.auth_database if memory else data_directory / settings.auth_database)

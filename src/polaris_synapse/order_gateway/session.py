@@ -39,12 +39,13 @@ from polaris_synapse.order_gateway.order_params import (
     Symbol,
 )
 from polaris_synapse.order_gateway.settings import GatewaySettings
+from polaris_synapse.order_gateway.stops import STOPPING_METHODS
 from polaris_synapse.web.authentication import Principal
 from polaris_synapse.web.bodies import decode_json, decode_part
 from polaris_synapse.web.errors import ApiError, error_body
-from polaris_synapse.web.protocols import send_texts
 from polaris_synapse.web.service import client_address
 from polaris_synapse.web.signing import KEY_HEADER
+from polaris_synapse.web.websockets import TextStream, text_stream
 
 _log = structlog.get_logger(__name__)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -126,17 +127,18 @@ class CancelAllParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SubmitListParams(ListParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A list, and how long its first order's acknowledgement may be waited for."""
+    """A list, and how long the acknowledgement of what is placed at once may be waited for."""
 
     wait_ms: WaitMs = 0
 
 
 class CancelListParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One list, by one of its two ids."""
+    """One list, by one of its two ids, and how long its orders may take to end."""
 
     list_id: ListId | None = None
     client_list_id: ClientListId | None = None
     account: Account | None = None
+    wait_ms: WaitMs = 0
 
 
 class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,6 +184,10 @@ class Session:
         self._channels: set[str] = set()
         self._outbox: deque[bytes] = deque()
         self._wake = asyncio.Event()
+        #: Whether what was in the outbox is on its way, so that nothing may overtake it.
+        self._sending = False
+        self._stream: TextStream | None = None
+        self._loop = asyncio.get_running_loop()
         self._closing: _Closing | None = None
         self._ended = False
         self._scope = anyio.CancelScope()
@@ -210,6 +216,7 @@ class Session:
         if "authorization" in headers or KEY_HEADER in headers:
             self._admit(await self._authenticator.identify(self._websocket))
         await self._websocket.accept()
+        self._stream = text_stream(self._websocket)
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
@@ -249,18 +256,37 @@ class Session:
             self._outbox.clear()
             self.close(_POLICY, Reason.SLOW_CONSUMER)
             return
+        if self._stream is None:
+            self._wake.set()
+        elif not self._outbox:
+            # Not here: it may be one answer of many of a commit, which go out in one piece.
+            self._loop.call_soon(self._flush, self._stream)
         self._outbox.append(payload)
-        self._wake.set()
+
+    def _flush(self, stream: TextStream) -> None:
+        """Send what waits at once, or leave it to ``_write`` where the client does not read."""
+        if not self._outbox or self._sending:
+            return
+        if stream.write(self._outbox):
+            self._outbox.clear()
+        else:
+            self._wake.set()
 
     async def _write(self) -> None:
-        """Send what waits: all that one commit answered goes out in one piece."""
+        """Send what waits, once the client reads."""
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._sending = True
             while self._outbox:
                 payloads = tuple(self._outbox)
                 self._outbox.clear()
-                await send_texts(self._websocket, payloads)
+                if self._stream is not None:
+                    await self._stream.send(payloads)
+                    continue
+                for payload in payloads:
+                    await self._websocket.send_text(payload.decode())
+            self._sending = False
 
     async def _read(self, group: anyio.abc.TaskGroup) -> None:
         """Take requests until the client leaves."""
@@ -274,11 +300,25 @@ class Session:
         if self._identity is None:
             self.close(_POLICY, Reason.NOT_AUTHENTICATED)
             return
-        while (frame := await self._receive()) is not None:
+        while True:
+            # What arrives from now on comes straight to ``_take``, until something has to come this way.
+            if self._stream is not None:
+                self._stream.hand_over(partial(self._take, group))
+            frame = await self._receive()
+            if frame is None:
+                return
             while self._in_flight >= self._settings.connection_requests_in_flight_max:
                 self._answered.clear()
                 await self._answered.wait()
             self._begin(frame, group)
+
+    def _take(self, group: anyio.abc.TaskGroup, frame: bytes) -> None:
+        """One request of those that come straight from the connection."""
+        if self._ended or self._closing is not None:
+            return
+        self._begin(frame, group)
+        if self._stream is not None and self._in_flight >= self._settings.connection_requests_in_flight_max:
+            self._stream.hold()
 
     def _begin(self, frame: bytes, group: anyio.abc.TaskGroup) -> None:
         """One request: orders leave at once, so that all that arrived together share a commit."""
@@ -299,7 +339,9 @@ class Session:
 
     def _submit_soon(self, request: WsRequest) -> bool:
         """Send an order on its way; False where something has to be waited for. Raises ApiError."""
-        principal = self._valid_identity().principal
+        identity = self._valid_identity()
+        identity.require_certain()
+        principal = identity.principal
         params = decode_part(request.params, SubmitParams)
         if params.wait_ms:
             return False
@@ -320,6 +362,8 @@ class Session:
     def _finished(self) -> None:
         self._in_flight -= 1
         self._answered.set()
+        if self._stream is not None and self._in_flight <= self._settings.connection_requests_in_flight_max // 2:
+            self._stream.release()
 
     async def _receive(self) -> bytes | None:
         message = await self._websocket.receive()
@@ -365,7 +409,9 @@ class Session:
     async def _call(self, request: WsRequest) -> object:
         if request.method == "login":
             return await self._login(decode_part(request.params, LoginParams))
-        self._valid_identity()
+        identity = self._valid_identity()
+        if request.method not in STOPPING_METHODS:
+            identity.require_certain()
         params_type, method = self._methods[request.method]
         return await method(decode_part(request.params, params_type))
 
@@ -464,10 +510,8 @@ class Session:
         return body
 
     async def _cancel_list(self, params: CancelListParams) -> object:
-        if (params.list_id is None) == (params.client_list_id is None):
-            raise ApiError(Reason.CONTRADICTORY_FIELDS, "Name the list by list_id or by client_list_id.")
-        key = ListKey(params.list_id or 0, params.client_list_id or "", params.account or "")
-        return await self._lists.cancel(self._who(), key)
+        _, body = await self._lists.cancel(self._who(), list_key(params), wait_ms=params.wait_ms)
+        return body
 
     async def _goodbye(self) -> None:
         """Close with the reason, if there is one and the client still listens."""
@@ -496,3 +540,10 @@ def order_key(params: CancelParams | ReplaceOneParams) -> OrderKey:
     if (params.order_id is None) == (params.client_order_id is None):
         raise ApiError(Reason.CONTRADICTORY_FIELDS, "Name the order by order_id or by client_order_id.")
     return OrderKey(params.order_id or 0, params.client_order_id or "", params.account or "")
+
+
+def list_key(params: CancelListParams) -> ListKey:
+    """The one list that is named by one of its two ids. Raises ApiError."""
+    if (params.list_id is None) == (params.client_list_id is None):
+        raise ApiError(Reason.CONTRADICTORY_FIELDS, "Name the list by list_id or by client_list_id.")
+    return ListKey(params.list_id or 0, params.client_list_id or "", params.account or "")

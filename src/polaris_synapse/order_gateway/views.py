@@ -18,8 +18,8 @@ from polaris_synapse.domain.messages import (
     PositionChanged,
 )
 from polaris_synapse.domain.money import Asset, format_units
-from polaris_synapse.domain.orders import Order, OrderState
-from polaris_synapse.domain.reasons import Reason, explain
+from polaris_synapse.domain.orders import OPEN_STATES, Order
+from polaris_synapse.domain.reasons import explain
 from polaris_synapse.web.errors import ErrorBody
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -319,10 +319,6 @@ class PreviewAnswer(View, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
-def _or_empty(units: int, decimals: int) -> str:
-    return format_units(units, decimals) if units else ""
-
-
 def average_price(instrument: Instrument, notional_units: int, lots: int) -> str:
     """Quote per whole base unit, to the quote asset's last decimal, rounded to nearest; empty without lots."""
     if not lots:
@@ -334,10 +330,18 @@ def average_price(instrument: Instrument, notional_units: int, lots: int) -> str
 
 def order_view(order: Order, instrument: Instrument) -> OrderView:
     """An order for clients."""
-    request = order.request
+    request, state, reason = order.request, order.state, order.reason
     tick, lot = instrument.tick_units, instrument.lot_units
     quote, base = instrument.quote.decimals, instrument.base.decimals
-    open_lots = order.open_lots
+    lots, filled_lots = order.quantity_lots, order.filled_lots
+    quantity = format_units(lots * lot, base) if lots else ""
+    is_open = state in OPEN_STATES
+    open_lots = max(lots - filled_lots, 0) if is_open else 0
+    if filled_lots:
+        filled_quantity = format_units(filled_lots * lot, base)
+        open_quantity = format_units(open_lots * lot, base)
+    else:
+        filled_quantity, open_quantity = "0", quantity if open_lots else "0"
     return OrderView(
         order_id=order.order_id,
         client_order_id=request.client_order_id,
@@ -346,27 +350,29 @@ def order_view(order: Order, instrument: Instrument) -> OrderView:
         venue=order.venue,
         side=request.side,
         type=request.type,
-        state=order.state,
-        open=open_lots > 0 or order.state in _OPEN,
-        quantity=_or_empty(order.quantity_lots * lot, base),
-        quote_amount=_or_empty(request.quote_amount_units, quote),
-        price=_or_empty(order.price_ticks * tick, quote),
-        stop_price=_or_empty(order.stop_price_ticks * tick, quote),
-        trailing_offset=_or_empty(request.trailing_offset_ticks * tick, quote),
+        state=state,
+        open=is_open,
+        quantity=quantity,
+        quote_amount=format_units(request.quote_amount_units, quote) if request.quote_amount_units else "",
+        price=format_units(order.price_ticks * tick, quote) if order.price_ticks else "",
+        stop_price=format_units(order.stop_price_ticks * tick, quote) if order.stop_price_ticks else "",
+        trailing_offset=format_units(request.trailing_offset_ticks * tick, quote)
+        if request.trailing_offset_ticks
+        else "",
         trailing_offset_bps=request.trailing_offset_bps,
         time_in_force=request.time_in_force,
-        expire_time=iso_time(request.expire_time_ns),
+        expire_time=iso_time(request.expire_time_ns) if request.expire_time_ns else "",
         post_only=request.post_only,
-        display_quantity=_or_empty(request.display_lots * lot, base),
-        min_quantity=_or_empty(request.min_quantity_lots * lot, base),
+        display_quantity=format_units(request.display_lots * lot, base) if request.display_lots else "",
+        min_quantity=format_units(request.min_quantity_lots * lot, base) if request.min_quantity_lots else "",
         self_trade_prevention=request.self_trade_prevention,
-        filled_quantity=format_units(order.filled_lots * lot, base),
-        open_quantity=format_units(open_lots * lot, base),
-        filled_notional=format_units(order.filled_notional_units, quote),
-        average_price=average_price(instrument, order.filled_notional_units, order.filled_lots),
-        reason_code=int(order.reason),
-        reason=order.reason.name,
-        message="" if order.reason is Reason.NONE else explain(order.reason),
+        filled_quantity=filled_quantity,
+        open_quantity=open_quantity,
+        filled_notional=format_units(order.filled_notional_units, quote) if order.filled_notional_units else "0",
+        average_price=average_price(instrument, order.filled_notional_units, filled_lots) if filled_lots else "",
+        reason_code=int(reason) if reason else 0,
+        reason=reason.name if reason else "NONE",
+        message=explain(reason) if reason else "",
         detail=order.detail,
         decision_id=request.decision_id,
         venue_order_id=order.venue_order_id,
@@ -376,12 +382,6 @@ def order_view(order: Order, instrument: Instrument) -> OrderView:
         updated_time_ns=order.updated_time_ns,
         version=order.version,
     )
-
-
-_OPEN: Final = frozenset({
-    OrderState.APPROVED, OrderState.ARMED, OrderState.WORKING, OrderState.PARTIALLY_FILLED,
-    OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE, OrderState.UNKNOWN,
-})  # fmt: skip
 
 
 def execution_view(execution: ExecutionRecorded, instrument: Instrument, fee_asset: Asset | None) -> ExecutionView:

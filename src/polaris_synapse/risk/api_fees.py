@@ -15,7 +15,7 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.api_types import AccountPath
 from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.core.fees import FEE_TIERS_MAX, VOLUME_DAYS
-from polaris_synapse.web.authentication import Authenticator, Role
+from polaris_synapse.web.authentication import ALL_ACCOUNTS, Authenticator, Role
 from polaris_synapse.web.bodies import json_response, path_struct, read_struct
 from polaris_synapse.web.errors import ApiError
 from polaris_synapse.web.routes import ApiRoute, api_route
@@ -48,7 +48,7 @@ class TiersBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class FeesBody(Struct, frozen=True, kw_only=True):
-    """What an account pays. ``tier`` counts from 1; 0: each instrument's own rates are in force.
+    """What an account pays. ``tier`` counts from 1; 0: each instrument's own rates are in force, or it is nobody's.
 
     ``volume_units``: traded in the ``volume_days`` whole UTC days before today, from which today's tier follows;
     ``today_units`` counts from tomorrow on. Both in minor units of ``valuation_asset``.
@@ -67,7 +67,7 @@ class FeesBody(Struct, frozen=True, kw_only=True):
 
 
 def fee_routes(bus: Bus, core: RiskCore, clock: Clock, authenticator: Authenticator) -> list[ApiRoute]:
-    """GET and PUT of ``/fees/{account}``."""
+    """GET and PUT of ``/fees/{account}``; the account ``*`` is the default of those without tiers of their own."""
 
     def body_of(account: str) -> FeesBody:
         standing = core.fee_standing(account)
@@ -95,7 +95,8 @@ def fee_routes(bus: Bus, core: RiskCore, clock: Clock, authenticator: Authentica
     async def fees(request: Request) -> Response:
         principal = await authenticator.authenticate(request)
         account = path_struct(request, AccountPath).account
-        principal.require_account(account)
+        if account != ALL_ACCOUNTS:
+            principal.require_account(account)
         return json_response(body_of(account))
 
     async def set_fees(request: Request) -> Response:

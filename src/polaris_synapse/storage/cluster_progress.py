@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
-from polaris_synapse.bus.kafka.wire import Record
+from polaris_synapse.bus.kafka.wire import Record, Source
 from polaris_synapse.storage import schema
 
 _NEVER: Final = (-1, -1, 0)
@@ -27,15 +28,16 @@ class ClusterProgress(Struct):
     next_offsets: dict[str, int] = {}
     heights: dict[str, tuple[int, int, int]] = {}
 
-    def is_new(self, record: Record) -> bool:
-        """Whether a record, and the fact in it, has not been seen; it has been from now on."""
-        place = f"{record.topic}/{record.partition}"
-        if record.offset < self.next_offsets.get(place, 0):
-            return False
-        self.next_offsets[place] = record.offset + 1
-        source = record.source
-        if source is None:
-            return False
+    def take(self, records: Sequence[Record]) -> list[Record]:
+        """Those of one record's messages that have not been seen; they have been from now on."""
+        first = records[0]
+        place = f"{first.topic}/{first.partition}"
+        if first.offset < self.next_offsets.get(place, 0):
+            return []
+        self.next_offsets[place] = first.offset + 1
+        return [record for record in records if record.source is not None and self._is_new(place, record.source)]
+
+    def _is_new(self, place: str, source: Source) -> bool:
         key = f"{place} {source.name}"
         offset, index, number = self.heights.get(key, _NEVER)
         if source.sequence:

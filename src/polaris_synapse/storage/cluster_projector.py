@@ -7,6 +7,7 @@ under a version: of two processes that both believe to be the projector, one's t
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,12 +21,12 @@ from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.kafka.routing import ORDER_ID_PARTITIONS
 from polaris_synapse.bus.kafka.settings import KafkaHostSettings
 from polaris_synapse.bus.kafka.tail import TailReader
-from polaris_synapse.bus.kafka.wire import Record, read_record
+from polaris_synapse.bus.kafka.wire import Record, read_records
 from polaris_synapse.domain.messages import Message
 from polaris_synapse.storage.cluster_progress import ClusterProgress, move_cluster_progress, read_cluster_progress
 from polaris_synapse.storage.database import Database, DatabaseUnavailableError
-from polaris_synapse.storage.projections import STATUS_CHANGES, Projection
-from polaris_synapse.storage.projector import write_facts
+from polaris_synapse.storage.fact_writing import write_facts
+from polaris_synapse.storage.projections import STATUS_CHANGES, Projection, newest_only
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 5.0
@@ -73,7 +74,9 @@ class ClusterProjector:
         self._clock = clock
         self._metrics = metrics
         self._client = client
-        self._waiting: list[Record] = []
+        #: The messages of each record that was read and not written yet: a transaction takes whole records.
+        self._waiting: deque[list[Record]] = deque()
+        self._waiting_messages = 0
         self._arrived = asyncio.Event()
 
     def readiness(self) -> dict[str, Callable[[], str | None]]:
@@ -89,20 +92,21 @@ class ClusterProjector:
     async def run(self) -> None:
         """Write until cancelled. Raises ProgressLostError where another process has taken over."""
         progress = await self._read_progress()
-        self._waiting = []
+        self._waiting.clear()
+        self._waiting_messages = 0
         starts: dict[tuple[str, int], int] = {}
         for place, offset in progress.next_offsets.items():
             topic, _, partition = place.rpartition("/")
             starts[topic, int(partition)] = offset
         tail = TailReader(
-            self._settings.tail_consumer(f"{self._client}-{self.name}"),
+            self._settings.gathering_tail_consumer(f"{self._client}-{self.name}"),
             {topic: range(partitions) for topic, partitions in self.topics.items()},
             self._settings.topic,
             self._take,
             broker_seconds=self._settings.broker_seconds_max,
             from_start=True,
             starts=starts,
-            is_full=lambda: len(self._waiting) >= _WAITING_MAX,
+            is_full=lambda: self._waiting_messages >= _WAITING_MAX,
         )
         await tail.start()
         try:
@@ -110,9 +114,8 @@ class ClusterProjector:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._waiting:
-                    batch, self._waiting = self._waiting[:_BATCH_MAX], self._waiting[_BATCH_MAX:]
-                    self._metrics.waiting.labels(self.name).set(len(self._waiting))
-                    facts = [_envelope(record) for record in batch if self._is_wanted(progress, record)]
+                    facts = self._next_batch(progress)
+                    self._metrics.waiting.labels(self.name).set(self._waiting_messages)
                     await self._write(progress, facts)
                 if tail.failure:
                     raise RuntimeError(tail.failure)
@@ -120,12 +123,24 @@ class ClusterProjector:
             await tail.stop()
 
     def _take(self, records: Sequence[tuple[str, Any]]) -> None:
-        self._waiting += [read_record(topic, raw) for topic, raw in records]
+        for topic, raw in records:
+            messages = read_records(topic, raw)
+            self._waiting.append(messages)
+            self._waiting_messages += len(messages)
         self._arrived.set()
 
-    def _is_wanted(self, progress: ClusterProgress, record: Record) -> bool:
+    def _next_batch(self, progress: ClusterProgress) -> list[Envelope]:
+        """The facts of the next transaction."""
+        facts: list[Envelope] = []
+        while self._waiting and len(facts) < _BATCH_MAX:
+            messages = self._waiting.popleft()
+            self._waiting_messages -= len(messages)
+            facts += [_envelope(record) for record in progress.take(messages) if self._is_wanted(record)]
+        return facts
+
+    def _is_wanted(self, record: Record) -> bool:
         kind = type(record.message)
-        return progress.is_new(record) and (kind in self._projections or kind in STATUS_CHANGES)
+        return kind in self._projections or kind in STATUS_CHANGES
 
     async def _read_progress(self) -> ClusterProgress:
         while True:
@@ -158,7 +173,7 @@ class ClusterProjector:
 
     def _transaction(self, connection: Connection, progress: ClusterProgress, facts: Sequence[Envelope]) -> None:
         if move_cluster_progress(connection, self._table, self.name, progress):
-            write_facts(connection, self._projections, facts)
+            write_facts(connection, self._projections, newest_only(facts))
 
 
 def _envelope(record: Record) -> Envelope:

@@ -15,6 +15,7 @@ from polaris_synapse.bus.kafka.settings import KafkaHostSettings
 from polaris_synapse.bus.kafka.topics import INSTRUMENTS
 from polaris_synapse.domain import topics as t
 from polaris_synapse.storage import schema
+from polaris_synapse.storage.cluster_candles import CandleWriter
 from polaris_synapse.storage.cluster_projector import ClusterProjector, ClusterProjectorMetrics
 from polaris_synapse.storage.core_snapshots import SqlSnapshotStore
 from polaris_synapse.storage.database import DatabaseUnavailableError, open_database
@@ -50,6 +51,8 @@ class ClusterStorage:
         self._compliance = open_database(settings.compliance_url, synchronous="FULL", readers_max=settings.readers_max)
         self.snapshots = SqlSnapshotStore(self._orders)
         self.read_models = SqlReadModels(self._orders, self._compliance, self._caught_up)
+        #: For the process that makes candles.
+        self.candles = CandleWriter(self._orders, clock)
         metrics = ClusterProjectorMetrics(registry)
         self.orders = ClusterProjector(
             "orders",

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection, Engine, make_url
 
 T = TypeVar("T")
 
@@ -88,29 +88,42 @@ def open_database(url: str, *, synchronous: str = "NORMAL", readers_max: int = 2
     raise DatabaseUrlError(f"the desk stores its read models in SQLite or PostgreSQL, not in {backend}")
 
 
+def sqlite_file(url: str) -> str | None:
+    """The file of a SQLite database by its URL; None for a database of another kind."""
+    parsed = make_url(url)
+    return parsed.database if parsed.get_backend_name() == "sqlite" else None
+
+
+def sqlite_engine(path: str, *, synchronous: str, connections_max: int) -> Engine:
+    """Connections to one SQLite file, in WAL mode so that reads and writes do not wait for each other."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        pool_size=connections_max,
+        max_overflow=0,
+        # An error must not carry people's data into the log.
+        hide_parameters=True,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            f"busy_timeout={_BUSY_MILLISECONDS}",
+            f"wal_autocheckpoint={_WAL_PAGES_MAX}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
 class SqliteDatabase:
-    """A Database in one SQLite file, in WAL mode so that reads and writes do not wait for each other."""
+    """A Database in one SQLite file."""
 
     def __init__(self, path: str, *, synchronous: str = "NORMAL", readers_max: int = 2) -> None:
-        self._engine = sa.create_engine(
-            f"sqlite:///{path}",
-            pool_size=readers_max + 1,
-            max_overflow=0,
-            # An error must not carry people's data into the log.
-            hide_parameters=True,
-        )
+        self._engine = sqlite_engine(path, synchronous=synchronous, connections_max=readers_max + 1)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
         self._readers = ThreadPoolExecutor(readers_max, thread_name_prefix="sql-read")
-
-        @sa.event.listens_for(self._engine, "connect")
-        def set_up(connection: sqlite3.Connection, _record: Any) -> None:
-            for pragma in (
-                "journal_mode=WAL",
-                f"synchronous={synchronous}",
-                f"busy_timeout={_BUSY_MILLISECONDS}",
-                f"wal_autocheckpoint={_WAL_PAGES_MAX}",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
 
     async def write(self, work: Callable[[Connection], T], /) -> T:
         """See Database."""

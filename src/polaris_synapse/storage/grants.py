@@ -1,7 +1,8 @@
 """What the desk's own user may do in PostgreSQL, where somebody else owns the tables.
 
-It reads everything, adds to every table, changes rows of the tables whose rows change, and deletes nothing. Tables that
-only grow it cannot change at all, whatever a programming mistake or an intruder tries as that user.
+It reads everything, adds to every table, changes rows of the tables whose rows change, and deletes nothing but old
+calls of language models, what they cost, and revoked log-ins. Tables that only grow it cannot change at all, whatever
+a programming mistake or an intruder tries as that user.
 """
 
 from __future__ import annotations
@@ -22,4 +23,6 @@ def grant_application_rights(connection: Connection, metadata: sa.MetaData, user
         name = quote(table.name)
         connection.execute(sa.text(f"REVOKE ALL ON {name} FROM {role}"))
         rights = "SELECT, INSERT" if table in schema.APPEND_ONLY else "SELECT, INSERT, UPDATE"
+        if table in schema.PRUNED:
+            rights += ", DELETE"
         connection.execute(sa.text(f"GRANT {rights} ON {name} TO {role}"))

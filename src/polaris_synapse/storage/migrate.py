@@ -18,7 +18,7 @@ _INSUFFICIENT_PRIVILEGE: Final = "42501"
 _FOLDER: Final = Path(__file__).parent / "migrations"
 
 #: The newest migration of each database.
-ORDERS_HEAD: Final = "orders_0004"
+ORDERS_HEAD: Final = "orders_0006"
 COMPLIANCE_HEAD: Final = "compliance_0003"
 
 

@@ -8,6 +8,9 @@ from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     AccountMetrics,
     AccountStanding,
+    AgentStanding,
+    Approval,
+    ApprovalState,
     AuditEntry,
     BalanceChanged,
     BreakChanged,
@@ -18,7 +21,10 @@ from polaris_synapse.domain.messages import (
     ExecutionRecorded,
     KillLevelChanged,
     LedgerPosted,
+    Mandate,
     PositionChanged,
+    RiskLimits,
+    StandingChanged,
 )
 from polaris_synapse.domain.order_lists import OrderList
 from polaris_synapse.domain.orders import Order
@@ -125,6 +131,36 @@ class ReadModels(Protocol):
 
     async def audit_entries(self, *, after_sequence: int = 0, limit: int = 1000) -> list[AuditEntry]:
         """The audit chain, ascending."""
+        ...
+
+    async def mandates(self) -> list[Mandate]:
+        """Every mandate, by account and agent; those taken back too."""
+        ...
+
+    async def limits(self) -> dict[str, RiskLimits]:
+        """The limits that were set, by account; ``"*"``: of all accounts that have none of their own."""
+        ...
+
+    async def holding_limits(self, *, account: str) -> dict[str, int]:
+        """The largest shares of equity that an account set for itself, by asset in ppm."""
+        ...
+
+    async def approvals(
+        self, *, state: ApprovalState | None = None, client_order_id: str = "", limit: int = 100
+    ) -> list[Approval]:
+        """Requests for approval at their latest state, by the time they were made."""
+        ...
+
+    async def approval(self, approval_id: str) -> Approval | None:
+        """One request for approval."""
+        ...
+
+    async def agents(self) -> list[AgentStanding]:
+        """Every agent as it last was, by name."""
+        ...
+
+    async def standing_instructions(self, *, limit: int = ROWS_MAX) -> list[StandingChanged]:
+        """Standing instructions at their latest state, by their latest change."""
         ...
 
     async def breaks(self, *, open_only: bool = True) -> list[BreakChanged]:

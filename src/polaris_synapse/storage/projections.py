@@ -3,311 +3,403 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
+import msgspec
 from sqlalchemy import Table
 
-from polaris_synapse.bus.core import Envelope
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.order_lists import ListState
 from polaris_synapse.domain.orders import OPEN_STATES, OrderState
 from polaris_synapse.storage import schema
 
-#: A table and one row of it by column. ``body`` is the struct itself: only rows that are written become JSON.
-Row = tuple[Table, dict[str, Any]]
-Projection = Callable[[Envelope, Any], Iterator[Row]]
+_encoder: Final = msgspec.json.Encoder()
 
 
-def _order(envelope: Envelope, updated: m.OrderUpdated) -> Iterator[Row]:
+class PlacedFact(Protocol):
+    """A fact and its place in the log: output number ``index`` of the input at ``offset``."""
+
+    @property
+    def offset(self) -> int:
+        """Of the input that it follows from."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """Among what follows from that input."""
+        ...
+
+    @property
+    def message(self) -> m.Message:
+        """What it says."""
+        ...
+
+
+#: One row in the order of its table's columns.
+Values = tuple[Any, ...]
+Projection = Callable[[PlacedFact, Any], Iterator[tuple[Table, Values]]]
+F = TypeVar("F", bound=PlacedFact)
+
+
+def _json(body: object) -> str:
+    return _encoder.encode(body).decode()
+
+
+def _order(fact: PlacedFact, updated: m.OrderUpdated) -> Iterator[tuple[Table, Values]]:
     order, request = updated.order, updated.order.request
     if order.state is OrderState.REFUSED:
         yield (
             schema.order_refusals,
-            {
-                "journal_offset": envelope.offset,
-                "output_index": envelope.index,
-                "account": request.account,
-                "client_order_id": request.client_order_id,
-                "symbol": request.symbol,
-                "reason": int(order.reason),
-                "detail": order.detail,
-                "time_ns": updated.time_ns,
-                "body": order,
-            },
+            (
+                fact.offset,
+                fact.index,
+                request.account,
+                request.client_order_id,
+                request.symbol,
+                int(order.reason),
+                order.detail,
+                updated.time_ns,
+                _json(order),
+            ),
         )
         return
     yield (
         schema.orders,
-        {
-            "order_id": order.order_id,
-            "account": request.account,
-            "client_order_id": request.client_order_id,
-            "symbol": request.symbol,
-            "venue": order.venue,
-            "side": request.side.value,
-            "type": request.type.value,
-            "state": order.state.value,
-            "is_open": int(order.state in OPEN_STATES),
-            "quantity_lots": str(order.quantity_lots),
-            "filled_lots": str(order.filled_lots),
-            "price_ticks": str(order.price_ticks),
-            "reason": int(order.reason),
-            "decision_id": request.decision_id,
-            "created_time_ns": order.created_time_ns,
-            "updated_time_ns": order.updated_time_ns,
-            "body": order,
-        },
+        (
+            order.order_id,
+            request.account,
+            request.client_order_id,
+            request.symbol,
+            order.venue,
+            request.side.value,
+            request.type.value,
+            order.state.value,
+            int(order.state in OPEN_STATES),
+            str(order.quantity_lots),
+            str(order.filled_lots),
+            str(order.price_ticks),
+            int(order.reason),
+            request.decision_id,
+            order.created_time_ns,
+            order.updated_time_ns,
+            _json(order),
+        ),
     )
 
 
-def _order_list(_: Envelope, updated: m.OrderListUpdated) -> Iterator[Row]:
+def _order_list(_: PlacedFact, updated: m.OrderListUpdated) -> Iterator[tuple[Table, Values]]:
     order_list, request = updated.order_list, updated.order_list.request
     yield (
         schema.order_lists,
-        {
-            "list_id": order_list.list_id,
-            "account": request.account,
-            "client_list_id": request.client_list_id,
-            "symbol": request.legs[0].symbol,
-            "type": request.kind.value,
-            "state": order_list.state.value,
-            "is_open": int(order_list.state is ListState.EXECUTING),
-            "created_time_ns": order_list.created_time_ns,
-            "updated_time_ns": order_list.updated_time_ns,
-            "body": order_list,
-        },
+        (
+            order_list.list_id,
+            request.account,
+            request.client_list_id,
+            request.legs[0].symbol,
+            request.kind.value,
+            order_list.state.value,
+            int(order_list.state is ListState.EXECUTING),
+            order_list.created_time_ns,
+            order_list.updated_time_ns,
+            _json(order_list),
+        ),
     )
 
 
-def _execution(envelope: Envelope, execution: m.ExecutionRecorded) -> Iterator[Row]:
+def _execution(fact: PlacedFact, execution: m.ExecutionRecorded) -> Iterator[tuple[Table, Values]]:
     fill = execution.fill
     yield (
         schema.executions,
-        {
-            "execution_id": execution.execution_id,
-            "order_id": execution.order_id,
-            "account": execution.account,
-            "symbol": execution.symbol,
-            "venue": execution.venue,
-            "side": execution.side.value,
-            "price_ticks": str(fill.price_ticks),
-            "quantity_lots": str(fill.quantity_lots),
-            "notional_units": str(execution.notional_units),
-            "fee_units": str(fill.fee_units),
-            "fee_asset": fill.fee_asset,
-            "simulated": int(fill.simulated),
-            "time_ns": execution.time_ns,
-            "journal_offset": envelope.offset,
-            "output_index": envelope.index,
-            "body": execution,
-        },
+        (
+            execution.execution_id,
+            execution.order_id,
+            execution.account,
+            execution.symbol,
+            execution.venue,
+            execution.side.value,
+            str(fill.price_ticks),
+            str(fill.quantity_lots),
+            str(execution.notional_units),
+            str(fill.fee_units),
+            fill.fee_asset,
+            int(fill.simulated),
+            execution.time_ns,
+            fact.offset,
+            fact.index,
+            _json(execution),
+        ),
     )
 
 
-def _balance(_: Envelope, balance: m.BalanceChanged) -> Iterator[Row]:
+def _balance(_: PlacedFact, balance: m.BalanceChanged) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.balances,
-        {
-            "account": balance.account,
-            "asset": balance.asset,
-            "total_units": str(balance.total_units),
-            "reserved_units": str(balance.reserved_units),
-            "time_ns": balance.time_ns,
-            "body": balance,
-        },
+        (
+            balance.account,
+            balance.asset,
+            str(balance.total_units),
+            str(balance.reserved_units),
+            balance.time_ns,
+            _json(balance),
+        ),
     )
 
 
-def _position(_: Envelope, position: m.PositionChanged) -> Iterator[Row]:
+def _position(_: PlacedFact, position: m.PositionChanged) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.positions,
-        {
-            "account": position.account,
-            "symbol": position.symbol,
-            "quantity_lots": str(position.quantity_lots),
-            "cost_units": str(position.cost_units),
-            "realised_pnl_units": str(position.realised_pnl_units),
-            "fees_units": str(position.fees_units),
-            "time_ns": position.time_ns,
-            "body": position,
-        },
+        (
+            position.account,
+            position.symbol,
+            str(position.quantity_lots),
+            str(position.cost_units),
+            str(position.realised_pnl_units),
+            str(position.fees_units),
+            position.time_ns,
+            _json(position),
+        ),
     )
 
 
-def _metrics(_: Envelope, metrics: m.AccountMetrics) -> Iterator[Row]:
+def _metrics(_: PlacedFact, metrics: m.AccountMetrics) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.account_metrics,
-        {
-            "account": metrics.account,
-            "equity_units": str(metrics.equity_units),
-            "exposure_units": str(metrics.exposure_units),
-            "time_ns": metrics.time_ns,
-            "body": metrics,
-        },
+        (
+            metrics.account,
+            str(metrics.equity_units),
+            str(metrics.exposure_units),
+            metrics.time_ns,
+            _json(metrics),
+        ),
     )
 
 
-def _ledger(_: Envelope, entry: m.LedgerPosted) -> Iterator[Row]:
+def _ledger(_: PlacedFact, entry: m.LedgerPosted) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.ledger_entries,
-        {
-            "entry_id": entry.entry_id,
-            "account": entry.account,
-            "cause": entry.cause,
-            "reference": entry.reference,
-            "symbol": entry.symbol,
-            "time_ns": entry.time_ns,
-            "body": entry,
-        },
+        (
+            entry.entry_id,
+            entry.account,
+            entry.cause,
+            entry.reference,
+            entry.symbol,
+            entry.time_ns,
+            _json(entry),
+        ),
     )
     for leg, posting in enumerate(entry.postings):
         yield (
             schema.ledger_postings,
-            {
-                "entry_id": entry.entry_id,
-                "leg": leg,
-                "ledger_account": posting.ledger_account,
-                "asset": posting.asset,
-                "units": str(posting.units),
-            },
+            (
+                entry.entry_id,
+                leg,
+                posting.ledger_account,
+                posting.asset,
+                str(posting.units),
+            ),
         )
 
 
-def _instrument(_: Envelope, listed: m.ListInstrument) -> Iterator[Row]:
+def _instrument(_: PlacedFact, listed: m.ListInstrument) -> Iterator[tuple[Table, Values]]:
     instrument = listed.instrument
     yield (
         schema.instruments,
-        {
-            "symbol": instrument.symbol,
-            "venue": instrument.venue,
-            "status": instrument.status.value,
-            "time_ns": listed.time_ns,
-            "body": instrument,
-        },
+        (
+            instrument.symbol,
+            instrument.venue,
+            instrument.status.value,
+            listed.time_ns,
+            _json(instrument),
+        ),
     )
 
 
-def _breaker(_: Envelope, breaker: m.BreakerChanged) -> Iterator[Row]:
+def _breaker(_: PlacedFact, breaker: m.BreakerChanged) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.breakers,
-        {
-            "scope": breaker.scope,
-            "tripped": int(breaker.tripped),
-            "time_ns": breaker.time_ns,
-            "body": breaker,
-        },
+        (
+            breaker.scope,
+            int(breaker.tripped),
+            breaker.time_ns,
+            _json(breaker),
+        ),
     )
 
 
-def _kill_level(_: Envelope, change: m.KillLevelChanged) -> Iterator[Row]:
+def _kill_level(_: PlacedFact, change: m.KillLevelChanged) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.kill_levels,
-        {
-            "account": change.account,
-            "level": int(change.level),
-            "time_ns": change.time_ns,
-            "body": change,
-        },
+        (
+            change.account,
+            int(change.level),
+            change.time_ns,
+            _json(change),
+        ),
     )
 
 
-def _decision(_: Envelope, decision: m.DecisionRecorded) -> Iterator[Row]:
+def _decision(_: PlacedFact, decision: m.DecisionRecorded) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.decisions,
-        {
-            "decision_id": decision.decision_id,
-            "agent": decision.agent,
-            "account": decision.account,
-            "symbol": decision.symbol,
-            "view": decision.view,
-            "action": decision.action,
-            "revision": decision.revision,
-            "decided_time_ns": decision.decided_time_ns or decision.time_ns,
-            "body": decision,
-        },
+        (
+            decision.decision_id,
+            decision.agent,
+            decision.account,
+            decision.symbol,
+            decision.view,
+            decision.action,
+            decision.revision,
+            decision.decided_time_ns or decision.time_ns,
+            _json(decision),
+        ),
     )
 
 
-def _candle(_: Envelope, closed: m.CandleClosed) -> Iterator[Row]:
+def _mandate(_: PlacedFact, change: m.MandateChanged) -> Iterator[tuple[Table, Values]]:
+    mandate = change.mandate
+    yield (
+        schema.mandates,
+        (
+            mandate.account,
+            mandate.agent,
+            int(mandate.enabled),
+            change.time_ns,
+            _json(mandate),
+        ),
+    )
+
+
+def _limits(_: PlacedFact, change: m.LimitsChanged) -> Iterator[tuple[Table, Values]]:
+    yield schema.account_limits, (change.account, change.time_ns, _json(change.limits))
+
+
+def _holding_limit(_: PlacedFact, change: m.HoldingLimitChanged) -> Iterator[tuple[Table, Values]]:
+    yield (
+        schema.holding_limits,
+        (
+            change.account,
+            change.asset,
+            change.share_ppm_max,
+            change.time_ns,
+            _json(change),
+        ),
+    )
+
+
+def _approval(_: PlacedFact, change: m.ApprovalChanged) -> Iterator[tuple[Table, Values]]:
+    approval = change.approval
+    yield (
+        schema.approvals,
+        (
+            approval.approval_id,
+            approval.account,
+            approval.agent,
+            approval.order.client_order_id,
+            approval.state.value,
+            approval.order_id,
+            approval.created_time_ns,
+            _json(approval),
+        ),
+    )
+
+
+def _agent(_: PlacedFact, standing: m.AgentStanding) -> Iterator[tuple[Table, Values]]:
+    yield schema.agents, (standing.agent, standing.settings.account, standing.time_ns, _json(standing))
+
+
+def _standing_instruction(_: PlacedFact, change: m.StandingChanged) -> Iterator[tuple[Table, Values]]:
+    yield (
+        schema.standing_instructions,
+        (
+            change.standing_id,
+            change.standing.account,
+            change.state.value,
+            change.time_ns,
+            _json(change),
+        ),
+    )
+
+
+def _candle(_: PlacedFact, closed: m.CandleClosed) -> Iterator[tuple[Table, Values]]:
     candle = closed.candle
     yield (
         schema.candles,
-        {
-            "symbol": candle.symbol,
-            "interval_seconds": candle.interval_seconds,
-            "open_time_ns": candle.open_time_ns,
-            "source": closed.source,
-            "open_ticks": str(candle.open_ticks),
-            "high_ticks": str(candle.high_ticks),
-            "low_ticks": str(candle.low_ticks),
-            "close_ticks": str(candle.close_ticks),
-            "volume_lots": str(candle.volume_lots),
-            "body": candle,
-        },
+        (
+            candle.symbol,
+            candle.interval_seconds,
+            candle.open_time_ns,
+            closed.source,
+            str(candle.open_ticks),
+            str(candle.high_ticks),
+            str(candle.low_ticks),
+            str(candle.close_ticks),
+            str(candle.volume_lots),
+            _json(candle),
+        ),
     )
 
 
-def _break(_: Envelope, change: m.BreakChanged) -> Iterator[Row]:
+def _break(_: PlacedFact, change: m.BreakChanged) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.breaks,
-        {
-            "break_id": change.break_id,
-            "venue": change.venue,
-            "symbol": change.symbol,
-            "account": change.account,
-            "is_open": int(change.is_open),
-            "time_ns": change.time_ns,
-            "body": change,
-        },
+        (
+            change.break_id,
+            change.venue,
+            change.symbol,
+            change.account,
+            int(change.is_open),
+            change.time_ns,
+            _json(change),
+        ),
     )
 
 
-def _standing(_: Envelope, standing: m.AccountStanding) -> Iterator[Row]:
+def _standing(_: PlacedFact, standing: m.AccountStanding) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.account_standings,
-        {
-            "account": standing.account,
-            "account_kind": standing.account_kind.value,
-            "kyc": standing.kyc.value,
-            "sanctions_hold": int(standing.sanctions_hold),
-            "blocked": int(standing.blocked),
-            "version": standing.version,
-            "time_ns": standing.time_ns,
-            "body": standing,
-        },
+        (
+            standing.account,
+            standing.account_kind.value,
+            standing.kyc.value,
+            int(standing.sanctions_hold),
+            int(standing.blocked),
+            standing.version,
+            standing.time_ns,
+            _json(standing),
+        ),
     )
 
 
-def _alert(_: Envelope, alert: m.ComplianceAlert) -> Iterator[Row]:
+def _alert(_: PlacedFact, alert: m.ComplianceAlert) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.alerts,
-        {
-            "alert_id": alert.alert_id,
-            "account": alert.account,
-            "rule": alert.rule,
-            "severity": alert.severity,
-            "status": alert.status,
-            "symbol": alert.symbol,
-            "raised_time_ns": alert.time_ns,
-            "time_ns": alert.time_ns,
-            "body": alert,
-        },
+        (
+            alert.alert_id,
+            alert.account,
+            alert.rule,
+            alert.severity,
+            alert.status,
+            alert.symbol,
+            alert.time_ns,
+            alert.time_ns,
+            _json(alert),
+        ),
     )
 
 
-def _audit(_: Envelope, entry: m.AuditEntry) -> Iterator[Row]:
+def _audit(_: PlacedFact, entry: m.AuditEntry) -> Iterator[tuple[Table, Values]]:
     yield (
         schema.audit_entries,
-        {
-            "sequence": entry.sequence,
-            "time_ns": entry.time_ns,
-            "actor": entry.actor,
-            "action": entry.action,
-            "subject": entry.subject,
-            "detail": entry.detail,
-            "previous_hash": entry.previous_hash,
-            "entry_hash": entry.entry_hash,
-        },
+        (
+            entry.sequence,
+            entry.time_ns,
+            entry.actor,
+            entry.action,
+            entry.subject,
+            entry.detail,
+            entry.previous_hash,
+            entry.entry_hash,
+        ),
     )
 
 
@@ -328,6 +420,12 @@ ORDER_PROJECTIONS: Final[dict[type[m.Message], Projection]] = {
     m.DecisionRecorded: _decision,
     m.CandleClosed: _candle,
     m.BreakChanged: _break,
+    m.MandateChanged: _mandate,
+    m.LimitsChanged: _limits,
+    m.HoldingLimitChanged: _holding_limit,
+    m.ApprovalChanged: _approval,
+    m.AgentStanding: _agent,
+    m.StandingChanged: _standing_instruction,
 }
 #: What the database of compliance holds.
 COMPLIANCE_PROJECTIONS: Final[dict[type[m.Message], Projection]] = {
@@ -342,10 +440,10 @@ def _order_key(updated: m.OrderUpdated) -> Hashable | None:
     return updated.order.order_id or None
 
 
-def newest_only(facts: Sequence[Envelope]) -> list[Envelope]:
+def newest_only(facts: Sequence[F]) -> list[F]:
     """Facts without those whose row a later one replaces wholly: an order changes often within one transaction."""
     seen_of: dict[type[m.Message], set[Hashable]] = {kind: set() for kind in _REPLACING}
-    kept: list[Envelope] = []
+    kept: list[F] = []
     for fact in reversed(facts):
         message = fact.message
         key_of = _REPLACING.get(type(message))

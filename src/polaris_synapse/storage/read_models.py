@@ -246,6 +246,58 @@ class SqlReadModels:
 
         return await self._compliance.read(entries)
 
+    async def mandates(self) -> list[m.Mandate]:
+        """See ReadModels."""
+        table = schema.mandates
+        return await self._all(
+            m.Mandate, self._orders, sa.select(table.c.body).order_by(table.c.account, table.c.agent)
+        )
+
+    async def limits(self) -> dict[str, m.RiskLimits]:
+        """See ReadModels."""
+        table = schema.account_limits
+        query = sa.select(table.c.account, table.c.body)
+        rows = await self._orders.read(lambda connection: connection.execute(query).all())
+        return {account: _decode(m.RiskLimits, body) for account, body in rows}
+
+    async def holding_limits(self, *, account: str) -> dict[str, int]:
+        """See ReadModels."""
+        table = schema.holding_limits
+        query = sa.select(table.c.asset, table.c.share_ppm_max)
+        query = query.where(table.c.account == account, table.c.share_ppm_max > 0).order_by(table.c.asset)
+        rows = await self._orders.read(lambda connection: connection.execute(query).all())
+        return {asset: int(share_ppm) for asset, share_ppm in rows}
+
+    async def approvals(
+        self, *, state: m.ApprovalState | None = None, client_order_id: str = "", limit: int = 100
+    ) -> list[m.Approval]:
+        """See ReadModels."""
+        table = schema.approvals
+        query = sa.select(table.c.body)
+        if state is not None:
+            query = query.where(table.c.state == state.value)
+        if client_order_id:
+            query = query.where(table.c.client_order_id == client_order_id)
+        query = query.order_by(table.c.created_time_ns.desc(), table.c.approval_id.desc()).limit(_bounded(limit))
+        return await self._all(m.Approval, self._orders, query)
+
+    async def approval(self, approval_id: str) -> m.Approval | None:
+        """See ReadModels."""
+        table = schema.approvals
+        query = sa.select(table.c.body).where(table.c.approval_id == approval_id)
+        return await self._first(m.Approval, self._orders, query)
+
+    async def agents(self) -> list[m.AgentStanding]:
+        """See ReadModels."""
+        query = sa.select(schema.agents.c.body).order_by(schema.agents.c.agent)
+        return await self._all(m.AgentStanding, self._orders, query)
+
+    async def standing_instructions(self, *, limit: int = ROWS_MAX) -> list[m.StandingChanged]:
+        """See ReadModels."""
+        table = schema.standing_instructions
+        query = sa.select(table.c.body).order_by(table.c.time_ns.desc(), table.c.standing_id).limit(_bounded(limit))
+        return await self._all(m.StandingChanged, self._orders, query)
+
     async def breaks(self, *, open_only: bool = True) -> list[m.BreakChanged]:
         """See ReadModels."""
         table = schema.breaks

@@ -211,6 +211,46 @@ candles: Final = Table(
     _text("volume_lots"),
     _text("body"),
 )
+mandates: Final = Table(
+    "mandates", ORDERS, _key("account"), _key("agent"), _flag("enabled"), _number("time_ns"), _text("body")
+)
+account_limits: Final = Table("account_limits", ORDERS, _key("account"), _number("time_ns"), _text("body"))
+holding_limits: Final = Table(
+    "holding_limits",
+    ORDERS,
+    _key("account"),
+    _key("asset"),
+    _number("share_ppm_max"),
+    _number("time_ns"),
+    _text("body"),
+)
+approvals: Final = Table(
+    "approvals",
+    ORDERS,
+    _key("approval_id"),
+    _text("account"),
+    _text("agent"),
+    _text("client_order_id"),
+    _text("state"),
+    _number("order_id"),
+    _number("created_time_ns"),
+    _text("body"),
+    Index("approvals_by_state", "state", "created_time_ns"),
+    Index("approvals_by_time", "created_time_ns"),
+    Index("approvals_by_client_order_id", "client_order_id", "account"),
+)
+agents: Final = Table("agents", ORDERS, _key("agent"), _text("account"), _number("time_ns"), _text("body"))
+standing_instructions: Final = Table(
+    "standing_instructions",
+    ORDERS,
+    _key("standing_id"),
+    _text("account"),
+    _text("state"),
+    _number("time_ns"),
+    _text("body"),
+    Index("standing_instructions_by_time", "time_ns"),
+)
+
 breaks: Final = Table(
     "breaks",
     ORDERS,
@@ -287,11 +327,85 @@ core_snapshots: Final = Table(
     Column("host", sa.LargeBinary, nullable=False),
 )
 
+#: Calls of language models and cases of decisions, by the sha256 of their content; and what was spent. The services of
+#: a cluster share these; a desk in one process has them in a file of their own.
+model_records: Final = Table(
+    "model_records",
+    ORDERS,
+    _key("digest"),
+    _text("kind"),
+    _text("decision_id"),
+    _number("time_ns"),
+    _number("size_bytes"),
+    Column("body", sa.LargeBinary, nullable=False),
+    Index("model_records_by_time", "time_ns"),
+    Index("model_records_by_decision", "decision_id"),
+)
+model_spending: Final = Table(
+    "model_spending",
+    ORDERS,
+    # An identity column asks no right of its own in PostgreSQL, a sequence would.
+    Column("id", BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    _number("day"),
+    _text("purpose"),
+    _text("decision_id"),
+    _flag("settled"),
+    _number("tokens"),
+    _number("milliseconds"),
+    _number("micro_usd"),
+    Index("model_spending_by_day", "day", "purpose"),
+    Index("model_spending_by_decision", "decision_id"),
+)
+#: What conversations wait for, so that a yes may be said to another instance than the one that showed the preview.
+conversations: Final = Table(
+    "conversations",
+    ORDERS,
+    _key("actor"),
+    _key("session"),
+    _number("time_ns"),
+    _text("body"),
+    Index("conversations_by_time", "time_ns"),
+)
+#: Where the outside sources go on when another process polls them, by source.
+source_states: Final = Table("source_states", ORDERS, _key("source"), _text("body"))
+#: Who may use a cluster, whose services share no file. No read model: nothing makes these rows again.
+users: Final = Table(
+    "users",
+    ORDERS,
+    _key("name"),
+    _text("password_hash"),
+    _text("role"),
+    _text("accounts"),
+    _number("generation"),
+    _flag("disabled"),
+    _number("created_time_ns"),
+)
+api_keys: Final = Table(
+    "api_keys",
+    ORDERS,
+    _key("key_id"),
+    _text("algorithm"),
+    Column("verifier", sa.LargeBinary, nullable=False),
+    _text("role"),
+    _text("accounts"),
+    _text("owner"),
+    _text("addresses"),
+    _number("expires_time_ns"),
+    _flag("revoked"),
+    _number("created_time_ns"),
+)
+revoked_tokens: Final = Table("revoked_tokens", ORDERS, _key("token_id"), _number("expires_time_ns"))
+#: One row. Each change of the three above counts ``version`` up in its transaction, which is what processes look at.
+credential_changes: Final = Table("credential_changes", ORDERS, _key("id", BigInteger), _number("version"))
+
+#: Tables from which old rows are taken away again, also where none is ever changed.
+PRUNED: Final[frozenset[Table]] = frozenset({model_records, model_spending, conversations, revoked_tokens})
+
 #: Columns that the first row of a key sets and later ones leave alone.
 KEPT_COLUMNS: Final[dict[Table, frozenset[str]]] = {alerts: frozenset({"raised_time_ns"})}
 #: Tables whose rows are never changed; a second row with the same key is left out.
 APPEND_ONLY: Final[frozenset[Table]] = frozenset(
-    {executions, order_refusals, ledger_entries, ledger_postings, audit_entries}
+    {executions, order_refusals, ledger_entries, ledger_postings, audit_entries, model_records}
 )
 
 

@@ -22,16 +22,20 @@ from polaris_synapse.domain.topics import (
     TRANSACTIONS_ALL,
 )
 from polaris_synapse.storage import schema
-from polaris_synapse.storage.database import Database, DatabaseUnavailableError, open_database
+from polaris_synapse.storage.database import Database, DatabaseUnavailableError, open_database, sqlite_file
+from polaris_synapse.storage.fact_writing import DatabaseWriter, FactWriter, read_progress
 from polaris_synapse.storage.migrate import upgrade_compliance, upgrade_orders
 from polaris_synapse.storage.port import ReadModelsLagError
 from polaris_synapse.storage.projections import COMPLIANCE_PROJECTIONS, ORDER_PROJECTIONS
-from polaris_synapse.storage.projector import FactSource, Projector, ProjectorMetrics, read_progress
+from polaris_synapse.storage.projector import FactSource, Projector, ProjectorMetrics
 from polaris_synapse.storage.read_models import SqlReadModels
 from polaris_synapse.storage.replica import ReplicatedDatabase
 from polaris_synapse.storage.settings import StorageSettings
+from polaris_synapse.storage.writer_process import WriterProcess
 
 _ORDER_TOPICS: Final = (EXECUTIONS, RISK_EVENTS, TRANSACTIONS_ALL, TRADING_DECISIONS)
+#: The compliance record is synchronised at every commit: it is what an auditor gets.
+_COMPLIANCE_SYNCHRONOUS: Final = "FULL"
 _COMPLIANCE_TOPICS: Final = (AUDIT, COMPLIANCE_ALERTS, COMPLIANCE_DECISIONS)
 
 
@@ -50,8 +54,13 @@ class StorageService:
         self._clock = clock
         self._metrics = ProjectorMetrics(registry)
         self._orders = self._open(settings.orders_url, settings.orders_replica_url)
-        # The compliance record is synchronised at every commit: it is what an auditor gets.
-        self._compliance = self._open(settings.compliance_url, settings.compliance_replica_url, synchronous="FULL")
+        self._compliance = self._open(
+            settings.compliance_url, settings.compliance_replica_url, synchronous=_COMPLIANCE_SYNCHRONOUS
+        )
+        self._orders_writer = self._writer(self._orders, settings.orders_url)
+        self._compliance_writer = self._writer(
+            self._compliance, settings.compliance_url, synchronous=_COMPLIANCE_SYNCHRONOUS
+        )
         self._projectors: list[Projector] = []
         self.read_models = SqlReadModels(self._orders, self._compliance, self._caught_up)
 
@@ -62,10 +71,21 @@ class StorageService:
             return primary
         return ReplicatedDatabase(primary, open_database(replica_url, readers_max=readers_max), self._clock)
 
+    def _writer(self, database: Database, url: str, *, synchronous: str = "NORMAL") -> FactWriter:
+        path = sqlite_file(url)
+        if self._settings.writer_processes and path is not None:
+            return WriterProcess(path, synchronous=synchronous)
+        return DatabaseWriter(database)
+
     async def prepare(self) -> None:
         """Upgrade both databases and attach to the host. Raises DatabaseUnavailableError or SchemaVersionError."""
-        await upgrade_orders(self._orders)
-        await upgrade_compliance(self._compliance)
+        async with anyio.create_task_group() as group:
+            # A desk that was killed may have left writers behind that are at their last transaction. Ours start when
+            # those have ended, so that what is read below is how far the databases have come.
+            for writer in (self._orders_writer, self._compliance_writer):
+                group.start_soon(writer.start)
+            await upgrade_orders(self._orders)
+            await upgrade_compliance(self._compliance)
         orders_recorded = await self._orders.read(
             lambda connection: read_progress(connection, schema.ORDERS_PROGRESS, "orders")
         )
@@ -110,13 +130,10 @@ class StorageService:
 
     def _projector(self, name: str, subscription: BusSubscription) -> Projector:
         is_compliance = name == "compliance"
-        progress = {"orders": schema.ORDERS_PROGRESS, "compliance": schema.COMPLIANCE_PROGRESS}.get(name)
         return Projector(
             name,
-            self._compliance if is_compliance else self._orders,
-            COMPLIANCE_PROJECTIONS if is_compliance else ORDER_PROJECTIONS,
+            self._compliance_writer if is_compliance else self._orders_writer,
             subscription,
-            progress=progress,
             source=self._source,
             clock=self._clock,
             metrics=self._metrics,
@@ -137,6 +154,8 @@ class StorageService:
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
+                await self._orders_writer.close()
+                await self._compliance_writer.close()
                 await self._orders.close()
                 await self._compliance.close()
 

@@ -14,6 +14,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     between two attempts while the database is gone. ``readers_max``: reads that run at the same time.
     ``gather_seconds``: how long facts gather for one transaction while nobody waits to read them.
     ``..._replica_url``: where reads go while that server has caught up with what they must see; empty for none.
+    ``writer_processes``: whether SQLite files are written by processes of their own, beside the one that takes orders.
     ``progress_seconds``: how often a quiet database records that it has missed nothing, so that replay can begin late.
     """
 
@@ -28,6 +29,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True):
     gather_seconds: float = 0.1
     progress_seconds: float = 1.0
     readers_max: int = 2
+    writer_processes: bool = False
 
     def __repr__(self) -> str:
         """Without the URLs, which may hold a password."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -15,8 +15,7 @@ from typing import Any, Final
 import httpx2
 import msgspec
 
-from polaris_synapse.desk.place import operator_key_file
-from polaris_synapse.desk.services.run import ServicePlace, services_folder
+from polaris_synapse.desk.place import ServicePlace, operator_key_file, services_folder
 from polaris_synapse.testing.desk_process import decoded
 from polaris_synapse.web.signing import SigningKey, read_key_file, signed_headers
 
@@ -181,10 +180,10 @@ class ClusterDesk:
         if done.returncode:
             raise ServiceDidNotStartError(done.stdout + done.stderr)
 
-    def add(self, name: str) -> ServiceProcess:
-        """One instance more of a service; it is launched, and not waited for."""
+    def add(self, name: str, environment: Mapping[str, str] | None = None) -> ServiceProcess:
+        """One instance more of a service; it is launched, and not waited for. ``environment``: over the desk's own."""
         arguments = ("--feed", "simulated") if name == "market-data-handler" else ()
-        service = ServiceProcess(name, self.directory, self.environment, arguments)
+        service = ServiceProcess(name, self.directory, self.environment | dict(environment or {}), arguments)
         self.instances[name].append(service)
         service.launch()
         return service

@@ -55,6 +55,12 @@ def cpu_seconds(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def children_of(process_id: int) -> tuple[int, ...]:
+    """The processes that a process has started and that still run."""
+    lists = Path(f"/proc/{process_id}/task").glob("*/children")
+    return tuple(int(child) for one in lists for child in one.read_text(encoding="ascii").split())
+
+
 def resident_bytes(process_id: int) -> int:
     """Memory of a process that is not swapped out, 0 where it is gone."""
     try:

@@ -1,8 +1,9 @@
 """How fast a real desk takes orders over its sockets, from sending an order to its durable acknowledgement.
 
 A desk runs in a process of its own, with the default cores, read models and market data, and its journal on the disk
-of ``directory`` (``synchronous=FULL``). Where two cores exist it has one and this client the other. Every order that
-was acknowledged is looked for in the desk's read model afterwards; a measurement that lost one fails.
+of ``directory`` (``synchronous=FULL``). Where two cores exist it has one and this client the other; the processes that
+write the desk's read models run wherever there is room. Every order that was acknowledged is looked for in the desk's
+read model afterwards; a measurement that lost one fails.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from msgspec import Struct
 from polaris_synapse.monitoring.figures import Figure
 from polaris_synapse.testing.desk_process import DeskProcess
 from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError
-from polaris_synapse.testing.machine import Machine, cpu_seconds, pin, this_machine
+from polaris_synapse.testing.machine import Machine, children_of, cpu_seconds, pin, this_machine
 from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream, account_names, write_settings
 from polaris_synapse.testing.order_wires import (
     ErrorSeen,
@@ -95,6 +96,24 @@ _REST_ERROR: Final = msgspec.json.Decoder(ErrorSeen)
 _BATCH_ANSWER: Final = msgspec.json.Decoder(_BatchAnswer)
 
 
+class _Used(Struct, frozen=True):
+    """Seconds of processor time since a process began: the desk, the processes that it started, and this one."""
+
+    desk: float
+    writers: float
+    client: float
+
+    @classmethod
+    def until_now(cls, process_id: int) -> _Used:
+        """By the desk's process id."""
+        writers = sum(cpu_seconds(child) for child in children_of(process_id))
+        return cls(cpu_seconds(process_id), writers, time.process_time())
+
+    def since(self, before: _Used) -> _Used:
+        """What was used between two moments."""
+        return _Used(self.desk - before.desk, self.writers - before.writers, self.client - before.client)
+
+
 class _Tally:
     """What came back: which orders, which refusals; and of the counted time, how long each answer took."""
 
@@ -121,11 +140,13 @@ class _Tally:
         self.answers = 0
         self.counting = True
 
-    def figures(self, name: str, seconds: float, cpu_seconds: float) -> Iterator[Figure]:
-        """Answers a second, the percentiles of how long they took, and the desk's processor time for each."""
+    def figures(self, name: str, seconds: float, used: _Used) -> Iterator[Figure]:
+        """Answers a second, the percentiles of how long they took, and the processor time for each."""
         self.counting = False
         yield Figure(name, round(self.answers / seconds, 1), "orders/s")
-        yield Figure(f"{name}, desk's processor time", round(cpu_seconds / max(self.answers, 1) * 1e6, 1), "us/order")
+        for process, spent in (("desk's", used.desk), ("its writers'", used.writers), ("this client's", used.client)):
+            per_order = round(spent / max(self.answers, 1) * 1e6, 1)
+            yield Figure(f"{name}, {process} processor time", per_order, "us/order")
         ordered = sorted(self.latencies)
         for percent, label in PERCENTILES:
             value = ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] if ordered else 0.0
@@ -240,11 +261,11 @@ class _Client:
 
     async def _timed(self, name: str) -> list[Figure]:
         await asyncio.sleep(self._plan.warm_up_seconds)
-        began, cpu_began = time.perf_counter(), cpu_seconds(self._process_id)
+        began, used_before = time.perf_counter(), _Used.until_now(self._process_id)
         self._tally.begin()
         await asyncio.sleep(self._plan.seconds)
-        took, cpu_took = time.perf_counter() - began, cpu_seconds(self._process_id) - cpu_began
-        return list(self._tally.figures(name, took, cpu_took))
+        took, used = time.perf_counter() - began, _Used.until_now(self._process_id).since(used_before)
+        return list(self._tally.figures(name, took, used))
 
     async def connections(self, wire: OrderWire, on_answer: Callable[[int, bytes], None]) -> list[OrderConnection]:
         """One open connection an account."""

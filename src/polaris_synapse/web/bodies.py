@@ -250,6 +250,11 @@ class JsonBytes(Response):
     media_type = _JSON
 
 
-def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def encode_json(body: object) -> bytes:
     """``body`` as JSON by msgspec: structs, enums and containers of them."""
-    return JsonBytes(_ENCODER.encode(body), status, headers)
+    return _ENCODER.encode(body)
+
+
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response with ``body`` as JSON, see ``encode_json``."""
+    return JsonBytes(encode_json(body), status, headers)

@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP and WebSocket protocols with limits: on connections, on the head of a request, and on patience.
+"""Uvicorn's HTTP protocol with limits: on connections, on the head of a request, and on patience.
 
 A client has ``request_seconds_max`` from its first byte (or from connecting) to the last byte of its request, whatever
 trickle it sends; one that does not read its answers is cut off after ``stalled_write_seconds_max``. A server looks at
@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import http
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.web.direct import DirectAnswer, DirectPath, PlainRequest, plain_request
 from polaris_synapse.web.errors import error_body, http_status
 
 if TYPE_CHECKING:
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_NEVER: Final = float("inf")
+NEVER: Final = float("inf")
 _LINGER_SECONDS: Final = 1.0
-#: Where a WebSocket's scope holds what sends many messages in one write.
-_SEND_TEXTS: Final = "polaris.send_texts"
-_ABNORMAL_CLOSURE: Final = 1006
 
 
 def bare_response(reason: Reason, detail: str = "") -> bytes:
@@ -49,7 +45,7 @@ class Limited:
     """What the server's clock asks of a connection."""
 
     transport: asyncio.Transport
-    write_paused_at: float = _NEVER
+    write_paused_at: float = NEVER
 
     def end_when_late(self, now: float) -> None:
         """End the connection if its client took too long. ``now`` is the event loop's time in seconds."""
@@ -59,7 +55,7 @@ class Limited:
         return now - self.write_paused_at > limits.stalled_write_seconds_max
 
 
-def _limits_of(server_state: Any) -> ServerLimits:
+def limits_of(server_state: Any) -> ServerLimits:
     limits: ServerLimits = server_state.limits
     return limits
 
@@ -77,17 +73,51 @@ def _is_within(address: str, networks: tuple[Network, ...]) -> bool:
     return any(found in network for network in networks)
 
 
+class _Reached:
+    """Where nobody waits for a message's arrival."""
+
+    def set(self) -> None:
+        """Nobody is told."""
+
+
+class _Exchange:
+    """A direct request until it is answered. To the protocol it is a cycle like those of the usual way."""
+
+    __slots__ = ("disconnected", "keep_alive", "protocol", "response_complete")
+
+    #: It starts and completes at once.
+    response_started = False
+    message_event = _Reached()
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self.protocol = protocol
+        self.response_complete = False
+        self.disconnected = False
+        #: The server's end turns this off.
+        self.keep_alive = True
+
+    def respond(self, answer: DirectAnswer) -> None:
+        """Send the answer, unless the client has gone."""
+        self.response_complete = True
+        if not self.disconnected:
+            self.protocol.answer_directly(answer, keep_alive=self.keep_alive)
+
+
 class HttpProtocol(HttpToolsProtocol, Limited):
-    """HTTP/1.1 with limits."""
+    """HTTP/1.1 with limits, and with a direct way for plain requests (see ``web.direct``)."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.limits = _limits_of(self.server_state)
+        self.direct_paths: Mapping[bytes, DirectPath] = self.server_state.direct_paths  # type: ignore[attr-defined]
+        #: The request that is arriving, where it is plain so far, and its body.
+        self.plain: PlainRequest | None = None
+        self.plain_body = b""
+        self.limits = limits_of(self.server_state)
         self.proxies = _proxies_of(self.server_state)
         self.request_begun_at = self.loop.time()
         self.head_bytes = 0
         self.in_head = True
-        self.linger_until = _NEVER
+        self.linger_until = NEVER
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, unless there are too many."""
@@ -126,14 +156,72 @@ class HttpProtocol(HttpToolsProtocol, Limited):
             self._end(bare_response(Reason.HEADERS_TOO_LARGE))
             # Raising stops the parser; the connection has its answer already.
             raise ValueError("head too large")
-        super().on_headers_complete()
+        self.plain = self._plain()
+        if self.plain is None:
+            super().on_headers_complete()
+
+    def _plain(self) -> PlainRequest | None:
+        """The request whose head has arrived, where it may go the direct way."""
+        if self.url not in self.direct_paths or self.parser.get_method() != b"POST":
+            return None
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            return None
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+            return None
+        self.plain_body = b""
+        return plain_request(self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self.plain is None:
+            super().on_body(body)
+        else:
+            self.plain_body += body
 
     def on_message_complete(self) -> None:
         """The request is all here: nothing is waited for any more."""
-        self.request_begun_at = _NEVER
+        self.request_begun_at = NEVER
         self.in_head = True
         self.head_bytes = 0
-        super().on_message_complete()
+        plain, self.plain = self.plain, None
+        if plain is None:
+            super().on_message_complete()
+        elif not self._taken(plain):
+            super().on_headers_complete()
+            super().on_body(self.plain_body)
+            super().on_message_complete()
+
+    def _taken(self, plain: PlainRequest) -> bool:
+        """Whether the direct way takes a request."""
+        before: Any = self.cycle
+        exchange: Any = _Exchange(self)
+        self.cycle = exchange
+        local_address = self.server[0] if self.server else ""
+        request = PlainRequest(plain.host, plain.token, plain.request_id, local_address, self.plain_body)
+        taken = self.direct_paths[self.url](request, exchange.respond)
+        if not taken:
+            self.cycle = before
+        return taken
+
+    def answer_directly(self, answer: DirectAnswer, *, keep_alive: bool) -> None:
+        """Send the answer to a direct request."""
+        dated = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        self.transport.write(
+            b"".join(
+                (
+                    STATUS_LINE[answer.status],
+                    *dated,
+                    b"content-length: %d\r\ncontent-type: application/json\r\n" % len(answer.body),
+                    answer.header_lines,
+                    b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+                    answer.body,
+                )
+            )
+        )
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an error body too, unless the connection has its answer already."""
@@ -147,7 +235,7 @@ class HttpProtocol(HttpToolsProtocol, Limited):
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self.write_paused_at = _NEVER
+        self.write_paused_at = NEVER
         super().resume_writing()
 
     def end_when_late(self, now: float) -> None:
@@ -173,7 +261,7 @@ class HttpProtocol(HttpToolsProtocol, Limited):
 
     def _over(self) -> bool:
         """Whether the connection has had its last answer."""
-        return self.linger_until != _NEVER or self.transport.is_closing()
+        return self.linger_until != NEVER or self.transport.is_closing()
 
     def _end(self, response: bytes) -> None:
         """Say why and stop; the app that may be waiting for the body learns that the client is gone.
@@ -193,64 +281,3 @@ class HttpProtocol(HttpToolsProtocol, Limited):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-
-
-def _text_frame(payload: bytes) -> bytes:
-    """A whole text message as a server sends it: one final frame, not masked."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
-
-
-async def send_texts(websocket: WebSocket, payloads: Sequence[bytes]) -> None:
-    """Send text messages in one write; one after the other where the server is not ours.
-
-    A write is a system call, and dearer than the message. Raises WebSocketDisconnect.
-    """
-    together = websocket.scope.get("extensions", {}).get(_SEND_TEXTS)
-    if together is not None:
-        await together(payloads)
-        return
-    for payload in payloads:
-        await websocket.send({"type": "websocket.send", "text": payload.decode()})
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol, Limited):
-    """WebSockets with a limit on clients that do not read, and many messages in one write."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        state = named.get("server_state") or arguments[1]
-        self.limits = _limits_of(state)
-
-    async def run_asgi(self) -> None:
-        """Run the app, which finds ``send_texts`` in its scope."""
-        # ASGI gives extensions a dictionary each; what is ours is a function.
-        extensions: Any = {**(self.scope["extensions"] or {}), _SEND_TEXTS: self._send_texts}
-        self.scope["extensions"] = extensions
-        await super().run_asgi()
-
-    async def _send_texts(self, payloads: Sequence[bytes]) -> None:
-        """Only after the handshake. No extension changes the payload: compression is off."""
-        await self.writable.wait()
-        if self.disconnected or self.close_sent:
-            raise WebSocketDisconnect(_ABNORMAL_CLOSURE)
-        self.transport.write(b"".join([_text_frame(payload) for payload in payloads]))
-
-    def pause_writing(self) -> None:
-        """The client does not read."""
-        self.write_paused_at = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        self.write_paused_at = _NEVER
-        super().resume_writing()
-
-    def end_when_late(self, now: float) -> None:
-        """Cut off a client that does not read."""
-        if self._stalled(now, self.limits):
-            self.transport.abort()

@@ -13,8 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.web.authentication import Role
+from polaris_synapse.web.direct import PlainRequest
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+#: Given a plain request and who gets its status and JSON body, or what it is refused for; see ``web.direct``. False
+#: where the request has to go the usual way. Raises ApiError for a refusal at once.
+DirectEndpoint = Callable[[PlainRequest, Callable[[tuple[int, bytes] | Exception], None]], bool]
 
 
 class RouteDocs(Struct, frozen=True, kw_only=True):
@@ -35,7 +39,7 @@ class RouteDocs(Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...] | None = ()
 
 
-class _Direct:
+class _Bare:
     """An endpoint as an ASGI app with nothing in between: errors are the service's to turn into bodies."""
 
     __slots__ = ("endpoint",)
@@ -51,10 +55,19 @@ class _Direct:
 class ApiRoute(Route):
     """One method at one path, with its documentation."""
 
-    def __init__(self, path: str, endpoint: Endpoint, *, method: str, docs: RouteDocs) -> None:
-        super().__init__(path, _Direct(endpoint), methods=[method], name=getattr(endpoint, "__name__", path))
+    def __init__(
+        self,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        method: str,
+        docs: RouteDocs,
+        direct: DirectEndpoint | None = None,
+    ) -> None:
+        super().__init__(path, _Bare(endpoint), methods=[method], name=getattr(endpoint, "__name__", path))
         self.method = method
         self.docs = docs
+        self.direct = direct
 
 
 def api_route(
@@ -73,12 +86,14 @@ def api_route(
     also: dict[int, tuple[Any, str]] | None = None,
     reasons: Sequence[Reason] = (),
     roles: Sequence[Role] | None = (),
+    direct: DirectEndpoint | None = None,
 ) -> ApiRoute:
     """A documented route. ``body``, ``query``, ``path_parameters`` and ``response`` are msgspec types.
 
     ``reasons`` are the refusals of its own; those that the foundation makes (a malformed body, a missing login) are
     documented by themselves. ``roles``: None for open to anybody, empty for every role. This documents roles; the
-    endpoint enforces them with ``principal.require``.
+    endpoint enforces them with ``principal.require``. ``direct`` answers plain requests instead of ``endpoint``, and
+    must answer as that does; only POST has such requests.
     """
     docs = RouteDocs(
         summary=summary,
@@ -93,4 +108,4 @@ def api_route(
         reasons=tuple(reasons),
         roles=None if roles is None else tuple(roles),
     )
-    return ApiRoute(path, endpoint, method=method, docs=docs)
+    return ApiRoute(path, endpoint, method=method, docs=docs, direct=direct)

@@ -12,7 +12,8 @@ import uvicorn
 from msgspec import Struct
 from starlette.types import ASGIApp
 
-from polaris_synapse.web.protocols import HttpProtocol, Limited, WebSocketProtocol
+from polaris_synapse.web.protocols import HttpProtocol, Limited
+from polaris_synapse.web.websockets import WebSocketProtocol
 
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
@@ -52,6 +53,8 @@ class _Server(uvicorn.Server):
         self.up = anyio.Event()
         #: Read by our protocols, which are handed the server's state.
         self.server_state.limits = listener.limits  # type: ignore[attr-defined]
+        direct = getattr(listener.app, "direct_paths", dict)
+        self.server_state.direct_paths = direct()  # type: ignore[attr-defined]
         self.server_state.proxies = tuple(map(ipaddress.ip_network, listener.trusted_proxies))  # type: ignore[attr-defined]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

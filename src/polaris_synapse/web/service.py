@@ -12,6 +12,7 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.web.bodies import JsonBytes, json_response
+from polaris_synapse.web.direct import DirectAnswer, DirectPath, PlainRequest, Respond
 from polaris_synapse.web.docs_page import docs_page
 from polaris_synapse.web.errors import ApiError, error_body, http_status
 from polaris_synapse.web.http_metrics import HttpMetrics
@@ -36,6 +38,9 @@ from polaris_synapse.web.routes import ApiRoute, api_route
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d{1,5})?", re.ASCII)
 
+#: Host names and addresses whose parsing is remembered: clients use few, and reading one costs microseconds.
+_NAMES_REMEMBERED: Final = 256
+
 _SAFE_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -44,6 +49,7 @@ _SAFE_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_SAFE_HEADER_LINES: Final = b"".join(name + b": " + value + b"\r\n" for name, value in _SAFE_HEADERS)
 _SAFE_HEADER_NAMES: Final = frozenset(name for name, _ in _SAFE_HEADERS)
 
 _log = structlog.get_logger(__name__)
@@ -163,6 +169,43 @@ class _ServiceApp:
         else:
             raise RuntimeError(f"{self._service} does not speak {scope['type']}")
 
+    def direct_paths(self) -> dict[bytes, DirectPath]:
+        """See web.direct."""
+        return {
+            path.encode("ascii"): partial(self._direct, route)
+            for (method, path), route in self._exact.items()
+            if method == "POST" and route.direct is not None
+        }
+
+    def _direct(self, route: ApiRoute, request: PlainRequest, respond: Respond) -> bool:
+        """What ``_http`` is for a plain request."""
+        assert route.direct is not None, "only such routes are direct paths"
+        begun = self._metrics.now()
+        given = request.request_id
+        request_id = (
+            given if given and _REQUEST_ID.fullmatch(given) else f"{self._id_prefix}-{next(self._ids):x}".encode()
+        )
+
+        def answered(result: tuple[int, bytes] | Exception) -> None:
+            lines = _SAFE_HEADER_LINES + b"x-request-id: " + request_id + b"\r\n"
+            if isinstance(result, Exception):
+                place = {"polaris.request_id": request_id.decode(), "method": "POST", "route_path": route.path}
+                response = self._error_response(place, result)
+                known = {b"content-length", b"content-type"}
+                more = [name + b": " + value + b"\r\n" for name, value in response.raw_headers if name not in known]
+                answer = DirectAnswer(response.status_code, bytes(response.body), b"".join(more) + lines)
+            else:
+                answer = DirectAnswer(*result, lines)
+            respond(answer)
+            self._metrics.count(self._service, route.path, "POST", answer.status, begun)
+
+        try:
+            self._check_host_name(request.host, request.local_address)
+            return route.direct(request, answered)
+        except Exception as error:
+            answered(error)
+            return True
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = self._metrics.now()
         request_id = self._start(scope)
@@ -218,13 +261,15 @@ class _ServiceApp:
             if not hosts and scope.get("http_version") == "1.0":
                 return
             raise ApiError(Reason.MALFORMED_REQUEST, "A request has exactly one Host header.")
-        match = _HOST.fullmatch(hosts[0].decode("latin-1"))
-        if match is None:
+        self._check_host_name(hosts[0], str((scope.get("server") or ("", 0))[0]))
+
+    def _check_host_name(self, host: bytes, local_address: str) -> None:
+        name = _host_name(host)
+        if name is None:
             raise ApiError(Reason.MALFORMED_REQUEST, "The Host header is not a host and port.")
-        name = (match.group(1) or match.group(2)).lower()
         if name == "localhost" or name in self._hosts or _is_address(name):
             return
-        if self._hosts or _is_loopback(scope):
+        if self._hosts or _is_loopback(local_address):
             raise ApiError(Reason.HOST_NOT_ALLOWED, "Use localhost, an address, or a configured host name.")
 
     def _check_origin(self, scope: Scope) -> None:
@@ -312,6 +357,14 @@ class _ServiceApp:
         await send({"type": "websocket.http.response.body", "body": bytes(response.body)})
 
 
+@lru_cache(maxsize=_NAMES_REMEMBERED)
+def _host_name(host: bytes) -> str | None:
+    """The name in a Host header, None where it is not a host and port."""
+    match = _HOST.fullmatch(host.decode("latin-1"))
+    return None if match is None else (match.group(1) or match.group(2)).lower()
+
+
+@lru_cache(maxsize=_NAMES_REMEMBERED)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -320,9 +373,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_loopback(scope: Scope) -> bool:
-    server = scope.get("server") or ("", 0)
+@lru_cache(maxsize=_NAMES_REMEMBERED)
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(server[0]).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from polaris_synapse.agents.models.database import FILE_NAME, file_database
 from polaris_synapse.agents.models.factory import ModelRoom
 from polaris_synapse.agents.models.port import ModelRequest
 from polaris_synapse.agents.models.settings import (
@@ -63,7 +64,7 @@ async def room(
         store=store or StoreSettings(),
         **given,  # type: ignore[arg-type]  # as above
     )
-    found = ModelRoom(settings, directory, SystemClock(), CollectorRegistry())
+    found = ModelRoom(settings, file_database(directory / FILE_NAME), SystemClock(), CollectorRegistry())
     try:
         yield found
     finally:

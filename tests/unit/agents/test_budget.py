@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import anyio
 import pytest
+import sqlalchemy as sa
 from tests.unit.agents.model_rooms import GOOD, provider, question, room
 
 from polaris_synapse.agents.models.budget import Amount, Budget, cost_micro_usd, worst_case
-from polaris_synapse.agents.models.database import FILE_NAME, ModelDatabase
+from polaris_synapse.agents.models.database import FILE_NAME, file_database
 from polaris_synapse.agents.models.port import ModelUnavailable, OverBudget
 from polaris_synapse.agents.models.settings import Allowance, BudgetSettings
 from polaris_synapse.testing.model_servers import Reply, running_model_server
@@ -45,7 +45,7 @@ def amount(tokens: int = 100, milliseconds: int = 1_000, micro_usd: int = 500) -
 )
 async def test_each_limit_holds_by_itself(tmp_path: Path, limits: BudgetSettings, word: str) -> None:
     """The first call fits, the second would pass the limit: it is refused by name, and nothing is set aside for it."""
-    budget = Budget(ModelDatabase(tmp_path / FILE_NAME), limits)
+    budget = Budget(file_database(tmp_path / FILE_NAME), limits)
     asked = question(decision_id="D0-1")
     await budget.reserve(asked, amount(), DAY_NS)
     with pytest.raises(OverBudget, match=word):
@@ -56,7 +56,7 @@ async def test_each_limit_holds_by_itself(tmp_path: Path, limits: BudgetSettings
 async def test_a_new_day_and_another_purpose_begin_anew(tmp_path: Path) -> None:
     """The limit of a day ends with the UTC day; a purpose's limit is its own."""
     tight = Allowance(tokens_max=150, seconds_max=10**6, micro_usd_max=10**9)
-    budget = Budget(ModelDatabase(tmp_path / FILE_NAME), BudgetSettings(day=PLENTY, purposes={"chat": tight}))
+    budget = Budget(file_database(tmp_path / FILE_NAME), BudgetSettings(day=PLENTY, purposes={"chat": tight}))
     await budget.reserve(question(), amount(), 2 * DAY_NS - 1)
     await budget.reserve(question(), amount(), 2 * DAY_NS)
     await budget.reserve(question(purpose="fact"), amount(), 2 * DAY_NS)
@@ -66,7 +66,7 @@ async def test_a_new_day_and_another_purpose_begin_anew(tmp_path: Path) -> None:
 async def test_a_settled_call_gives_back_what_it_did_not_take(tmp_path: Path) -> None:
     """Reservations are worst cases; after settling only the real amount counts."""
     tight = Allowance(tokens_max=150, seconds_max=10**6, micro_usd_max=10**9)
-    budget = Budget(ModelDatabase(tmp_path / FILE_NAME), BudgetSettings(day=tight))
+    budget = Budget(file_database(tmp_path / FILE_NAME), BudgetSettings(day=tight))
     reservation = await budget.reserve(question(), amount(tokens=140), 0)
     await budget.settle(reservation, amount(tokens=20))
     await budget.reserve(question(), amount(tokens=130), 0)
@@ -75,10 +75,10 @@ async def test_a_settled_call_gives_back_what_it_did_not_take(tmp_path: Path) ->
 async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     """A reservation that was never settled counts as spent, for another process too."""
     tight = Allowance(tokens_max=150, seconds_max=10**6, micro_usd_max=10**9)
-    before = ModelDatabase(tmp_path / FILE_NAME)
+    before = file_database(tmp_path / FILE_NAME)
     await Budget(before, BudgetSettings(day=tight)).reserve(question(), amount(), 0)
-    before.close()
-    after = Budget(ModelDatabase(tmp_path / FILE_NAME), BudgetSettings(day=tight))
+    await before.close()
+    after = Budget(file_database(tmp_path / FILE_NAME), BudgetSettings(day=tight))
     with pytest.raises(OverBudget):
         await after.reserve(question(), amount(), 0)
 
@@ -86,7 +86,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 async def test_calls_at_the_same_time_stay_within_the_limit_together(tmp_path: Path) -> None:
     """Ten calls at once for a budget of three: three are made."""
     limit = Allowance(tokens_max=300, seconds_max=10**6, micro_usd_max=10**9)
-    budget = Budget(ModelDatabase(tmp_path / FILE_NAME), BudgetSettings(day=limit))
+    budget = Budget(file_database(tmp_path / FILE_NAME), BudgetSettings(day=limit))
     made: list[bool] = []
 
     async def one() -> None:
@@ -135,8 +135,8 @@ async def test_a_file_that_cannot_be_written_stops_spending(tmp_path: Path) -> N
     (tmp_path / FILE_NAME).write_bytes(b"this is no database, however long it may be" * 200)
     async with running_model_server() as server, room(tmp_path, provider(server.url)) as models:
         assert models.model is not None
-        with pytest.raises(ModelUnavailable, match="file of calls"):
+        with pytest.raises(ModelUnavailable, match="record of calls"):
             await models.model.ask(question())
     assert server.asked == []
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(sa.exc.DatabaseError):
         await models.store.put_case("D0-1", "{}", 0)

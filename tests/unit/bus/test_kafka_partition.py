@@ -166,7 +166,7 @@ def test_order_ids_of_partitions_differ_and_lead_back() -> None:
         report = m.OrderReport(
             time_ns=1, order_id=7 * 1024 + partition, account="", symbol="BTCUSDT", event=OrderEvent.REJECT_CANCEL
         )
-        assert DESTINATIONS.of(report) == [(t.RISK, partition)]
+        assert DESTINATIONS.of(report) == ((t.RISK, partition),)
 
 
 def everywhere(topic: str) -> list[tuple[str, int]]:
@@ -198,7 +198,7 @@ def test_what_concerns_one_account_or_symbol_goes_to_its_partition() -> None:
         m.SetKillLevel(time_ns=1, level=m.KillLevel.OFF, account="main"),
         m.ResetBreaker(time_ns=1, scope="account:main"),
     ):
-        assert DESTINATIONS.of(message) == [(t.RISK, here)]
+        assert DESTINATIONS.of(message) == ((t.RISK, here),)
     listing = m.ListInstrument(time_ns=1, instrument=instrument())
     assert [place for place in DESTINATIONS.of(listing) if place[0] == t.MATCHING] == [
         (t.MATCHING, partition_of("BTCUSDT", 4))
@@ -208,7 +208,7 @@ def test_what_concerns_one_account_or_symbol_goes_to_its_partition() -> None:
 def test_commands_to_shells_stay_in_the_process() -> None:
     """What a venue or the agents' placement is to do is not written to any topic."""
     proposal = m.ResyncNeeded(time_ns=1, symbol="BTCUSDT", source="x", cause="gap")
-    assert DESTINATIONS.of(proposal) == []
+    assert DESTINATIONS.of(proposal) == ()
     assert DESTINATIONS.is_local(m.VenueSubmit)
     assert DESTINATIONS.is_local(m.ProposalMade)
 

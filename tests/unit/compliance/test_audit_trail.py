@@ -43,6 +43,7 @@ from polaris_synapse.domain.messages import (
     ReenableAccount,
     RiskLimits,
     SetAgents,
+    SetFeeTiers,
     SetInstrumentStatus,
     SetLimits,
     SetMandate,
@@ -154,6 +155,12 @@ def test_a_refused_order_is_named_by_its_client_id_and_reason() -> None:
             "limits.set",
             "user:r",
             "account:alice",
+        ),
+        (
+            SetFeeTiers(time_ns=1, actor="user:r", account="*", tiers=()),
+            "fees.set",
+            "user:r",
+            "account:*",
         ),
         (
             SetMandate(

@@ -112,7 +112,7 @@ class FakeAuthority:
         self.limits: dict[str, int] = {}
         self.held: dict[str, m.Approval] = {}
 
-    def mandates(self) -> list[m.Mandate]:
+    async def mandates(self) -> list[m.Mandate]:
         return [
             m.Mandate(
                 account="main", agent="jarvis", symbols=("BTCUSDT",), order_value_units_max=ONE,
@@ -120,16 +120,29 @@ class FakeAuthority:
             )
         ]  # fmt: skip
 
-    def mandate_use(self, account: str, agent: str, /) -> tuple[int, int]:
+    async def mandate_use(self, account: str, agent: str, /) -> tuple[int, int]:
         return 0, 0
 
-    def approvals(self) -> list[m.Approval]:
-        return list(self.held.values())
+    async def approvals(self, *, state: m.ApprovalState | None = None) -> list[m.Approval]:
+        return [one for one in reversed(self.held.values()) if state is None or one.state is state]
 
-    def approval(self, approval_id: str, /) -> m.Approval | None:
+    async def approvals_of_order(self, account: str, client_order_id: str, /) -> list[m.Approval]:
+        found = self.held.values()
+        return [one for one in found if (one.account, one.order.client_order_id) == (account, client_order_id)]
+
+    async def limits_of(self, account: str, /) -> m.RiskLimits | None:
+        return m.RiskLimits(order_value_units_max=50_000 * ONE) if account != "nobody" else None
+
+    async def decided(self, approval_id: str, /) -> m.Approval | None:
         return self.held.get(approval_id)
 
-    def holding_limits(self, account: str, /) -> dict[str, int]:
+    async def in_force(self, mandate: m.Mandate, /) -> None:
+        return None
+
+    async def approval(self, approval_id: str, /) -> m.Approval | None:
+        return self.held.get(approval_id)
+
+    async def holding_limits(self, account: str, /) -> dict[str, int]:
         return self.limits
 
     def principal(self, actor: str, /) -> Principal | None:
@@ -215,7 +228,7 @@ async def talking(
             reads=desk,  # type: ignore[arg-type]  # the ledger and the audit log are never asked for
             trading=trading,
             market=_Market(gateway),
-            limits=lambda account: m.RiskLimits(order_value_units_max=50_000 * ONE) if account != "nobody" else None,
+            limits=authority.limits_of,
             roster=roster,
             clock=clock,
             valuation=USDT,

@@ -437,7 +437,7 @@ async def test_a_signed_decision_counts_as_its_makers(tmp_path: Path) -> None:
     """A token said to the desk decides as the person it was made for; a changed one is not genuine."""
     async with talking(tmp_path) as talk:
         talk.authority.hold(talk.clock.now_ns())
-        token, _ = talk.approvals.make_token(ALICE, "1", approve=False)
+        token, _ = await talk.approvals.make_token(ALICE, "1", approve=False)
         changed = token[:-1] + ("A" if token[-1] != "A" else "B")
         assert (await talk.say(f"decide {changed}")).reason == "APPROVAL_TOKEN_INVALID"
         assert talk.desk.commands == []

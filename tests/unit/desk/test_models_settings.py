@@ -75,13 +75,15 @@ for name in ("pydantic_ai", "openai", "anthropic"):
     sys.modules[name] = None
 from pathlib import Path
 from prometheus_client import CollectorRegistry
+from polaris_synapse.agents.models.database import file_database
 from polaris_synapse.agents.models.factory import ModelRoom, ModelsNotInstalledError
 from polaris_synapse.agents.models.settings import ModelsSettings, ProviderSettings, Vendor
 from polaris_synapse.bus.clock import SystemClock
-assert ModelRoom(ModelsSettings(), Path("."), SystemClock(), CollectorRegistry()).model is None
+database = file_database(Path("models.sqlite3"))
+assert ModelRoom(ModelsSettings(), database, SystemClock(), CollectorRegistry()).model is None
 own = ProviderSettings(name="own", vendor=Vendor.COMPATIBLE, model="m", base_url="http://127.0.0.1:1/v1")
 try:
-    ModelRoom(ModelsSettings(providers=(own,)), Path("."), SystemClock(), CollectorRegistry())
+    ModelRoom(ModelsSettings(providers=(own,)), database, SystemClock(), CollectorRegistry())
 except ModelsNotInstalledError as error:
     assert "polaris-synapse[llm]" in str(error)
 else:

@@ -14,6 +14,7 @@ from tests.unit.execution.fake_bus import FakeBus
 from tests.unit.execution.paper_market import BTCUSDT
 from tests.unit.order_gateway.fake_desk import until
 
+from polaris_synapse.desk.credentials import FILE_NAME
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.services.base import ServiceParts
@@ -30,7 +31,8 @@ from polaris_synapse.web.signing import Algorithm, SigningKey, new_key, signed_h
 
 pytestmark = pytest.mark.anyio
 
-AUTHENTICATING = sorted(ROLES.keys() - {"market-data-handler", "order-gateway"})
+#: These run the whole of the gateway's service beside them, or have nothing to authenticate.
+AUTHENTICATING = sorted(ROLES.keys() - {"market-data-handler", "order-gateway", "llm-agents"})
 
 
 async def ask(parts: ServiceParts, key: SigningKey, clock: ManualClock) -> Principal:
@@ -54,7 +56,7 @@ async def test_what_is_revoked_elsewhere_ends_in_every_service(tmp_path: Path, n
     clock, key = ManualClock(), new_key("laptop")
     parts, service = ROLES[name].make(load_settings("development"), tmp_path, clock)
     parts.gateway.open()
-    elsewhere = SqliteCredentials(tmp_path / parts.gateway.settings.auth_database)
+    elsewhere = SqliteCredentials(tmp_path / FILE_NAME)
     elsewhere.open(now_ns=clock.now_ns())
     try:
         stored = ApiKey(
@@ -71,10 +73,11 @@ async def test_what_is_revoked_elsewhere_ends_in_every_service(tmp_path: Path, n
         async with anyio.create_task_group() as group:
             for run in parts.authenticator_runs():
                 assert run in shells
-            group.start_soon(parts.gateway.keep_credentials)
+            for run in parts.authenticator_runs():
+                group.start_soon(run)
             await until(lambda: clock.sleepers == 1)
             clock.advance(1)
-            # It sleeps again when it has read the file.
+            # What looks at the file sleeps again when it has read it; what sends notes waits for some.
             await until(lambda: clock.sleepers == 1)
             with pytest.raises(ApiError) as refused:
                 await ask(parts, key, clock)

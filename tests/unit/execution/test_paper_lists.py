@@ -126,6 +126,16 @@ def test_a_list_is_taken_whole_or_not_at_all() -> None:
     assert market.exchange.open_order_count == priceless.exchange.open_order_count == 0
 
 
+def test_a_changed_order_still_ends_its_list() -> None:
+    """The stop takes another price and waits on; the profit order moves to where the market is, and ends the stop."""
+    market = Market(oco())
+    assert ends(market.replace(STOP, 10, 0, 98)) == [(STOP, E.REPLACE), (STOP, E.ARM)]
+    assert market.trade(99, 1, Side.SELL) == []
+    reports = market.replace(PROFIT, 10, 100)
+    assert ends(reports) == [(PROFIT, E.REPLACE), (PROFIT, E.FILL), (STOP, E.EXPIRE)]
+    assert (market.filled(PROFIT), market.exchange.open_order_count) == (10, 0)
+
+
 def test_lists_are_there_after_a_restart() -> None:
     """From its store the exchange still knows that the two end each other."""
     market = Market(oco())

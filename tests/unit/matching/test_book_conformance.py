@@ -415,6 +415,37 @@ SCRIPTS: dict[str, str] = {
         buy 7 1 tp=101
             rejected 7 with 1: TRIGGER_IMMEDIATE
     """,
+    "a take-profit takes when the market has come to it, with a limit no worse than that": """
+        sell 1 1@101
+            accepted 1 shows 1 of 1@101
+        sell 2 4 tp=101
+            armed 2 at 101
+        sell 3 2@100 tp=101
+            armed 3 at 101
+        buy 4 3@98
+            accepted 4 shows 3 of 3@98
+        buy 5 1
+            accepted 5 shows 0 of 1@0
+            trade 5x1 1@101 left 0/0
+            triggered 2 at 101
+            trade 2x4 3@98 left 1/0
+            expired 2 with 1: NO_LIQUIDITY
+            triggered 3 at 101
+            rested 3 shows 2 of 2@100
+        book
+            | 2@100
+        buy 6 2@97 tp=97
+            armed 6 at 97
+        buy 7 1@97
+            accepted 7 shows 1 of 1@97
+        sell 8 1@97
+            accepted 8 shows 0 of 1@97
+            trade 8x7 1@97 left 0/0
+            triggered 6 at 97
+            rested 6 shows 2 of 2@97
+        book
+            2@97 | 2@100
+    """,
     "a trailing stop follows the market and fires when it turns": """
         sell 1 1@100
             accepted 1 shows 1 of 1@100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from tests.unit.matching.bench import NOON, SYMBOL, amend, core_with_book, instrument, only, place, remove, spoken
 
@@ -19,7 +21,10 @@ from polaris_synapse.domain.messages import (
 )
 from polaris_synapse.domain.orders import (
     Liquidity,
+    Order,
     OrderEvent,
+    OrderRequest,
+    OrderState,
     OrderType,
     PostOnly,
     SelfTradePrevention,
@@ -28,9 +33,55 @@ from polaris_synapse.domain.orders import (
 )
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core import MatchingCore
+from polaris_synapse.matching.core.port import TRADING, BookOrder, CommandRow, EventRow
 
 MIDNIGHT = NOON + 12 * 3600 * 10**9
 BUY, SELL = Side.BUY, Side.SELL
+
+
+class _Written:
+    """A book that writes down the row it is given, and does nothing."""
+
+    status = TRADING
+
+    def __init__(self) -> None:
+        self.row: CommandRow = ()
+
+    def apply(self, row: CommandRow) -> list[EventRow]:
+        """No events."""
+        self.row = row
+        return []
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("kind", list(OrderType))
+@pytest.mark.parametrize("force", list(TimeInForce))
+def test_an_order_becomes_the_row_that_its_fields_make(side: Side, kind: OrderType, force: TimeInForce) -> None:
+    """Column by column what BookOrder packs; DAY ends at midnight, GTD when it says, and money is counted in steps."""
+    core, written = core_with_book(), _Written()
+    market = core.markets[SYMBOL]
+    market.book = written  # type: ignore[assignment]
+    for number, (post, prevention) in enumerate(product(PostOnly, SelfTradePrevention), start=1):
+        amount = 10**18 + 7 if kind is OrderType.MARKET and number % 2 else 0
+        request = OrderRequest(
+            account=f"account-{number}", client_order_id="c", symbol=SYMBOL, side=side, type=kind, time_in_force=force,
+            post_only=post, self_trade_prevention=prevention, quote_amount_units=amount, display_lots=3,
+            min_quantity_lots=2, trailing_offset_ticks=70, trailing_offset_bps=number % 3, expire_time_ns=NOON + 5,
+        )  # fmt: skip
+        order = Order(
+            order_id=number, request=request, venue="internal", state=OrderState.APPROVED, quantity_lots=11,
+            price_ticks=101, stop_price_ticks=99,
+        )  # fmt: skip
+        ends = {TimeInForce.GTD: NOON + 5, TimeInForce.DAY: 0 if kind is OrderType.MARKET else MIDNIGHT}
+        expected = BookOrder(
+            order_id=number, side=side, type=kind, time_in_force=force, post_only=post,
+            self_trade_prevention=prevention, account=number, quantity_lots=0 if amount else 11, price_ticks=101,
+            stop_price_ticks=99, display_lots=3, minimum_lots=2, trailing_offset_ticks=70,
+            trailing_offset_bps=number % 3, quote_budget=amount // market.instrument.notional_multiplier,
+            expire_time_ns=ends.get(force, 0),
+        )  # fmt: skip
+        assert market.place(order, NOON) == []
+        assert written.row == expected.pack()
 
 
 def test_only_internal_instruments_get_a_book() -> None:

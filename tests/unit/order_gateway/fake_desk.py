@@ -24,9 +24,10 @@ from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderState, Si
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import ROUTES
 from polaris_synapse.order_gateway.api import build_api
-from polaris_synapse.order_gateway.credentials import ApiKey, User
+from polaris_synapse.order_gateway.credentials import ApiKey, KeptCredentials, User
 from polaris_synapse.order_gateway.service import GatewayService
 from polaris_synapse.order_gateway.settings import GatewaySettings
+from polaris_synapse.storage.cache.port import SharedCache
 from polaris_synapse.testing.clock import ManualClock
 from polaris_synapse.web.authentication import Role
 from polaris_synapse.web.signing import Algorithm, SigningKey, new_key, signed_headers, verifier_of
@@ -123,6 +124,10 @@ class FakeDesk:
             return self._submit_list(command)
         if isinstance(command, m.CancelOrderList):
             found_list = self.lists_by_id[command.list_id]
+            for order_id in found_list.order_ids:
+                self.move(order_id, OrderState.PENDING_CANCEL)
+            if not self.acknowledge:
+                return msgspec.structs.replace(done, order_list=found_list, order_ids=found_list.order_ids)
             for order_id in found_list.order_ids:
                 self.move(order_id, OrderState.CANCELLED, reason=Reason.CANCELLED_BY_USER)
             ended = msgspec.structs.replace(found_list, state=ListState.ALL_DONE, version=1)
@@ -421,9 +426,19 @@ class Gateway:
 
 @asynccontextmanager
 async def running_gateway(
-    directory: Path, *, desk: FakeDesk | None = None, clock: ManualClock | None = None, **settings: Any
+    directory: Path,
+    *,
+    desk: FakeDesk | None = None,
+    clock: ManualClock | None = None,
+    cache: SharedCache | None = None,
+    credentials: KeptCredentials | None = None,
+    keys: dict[str, SigningKey] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway that runs, with a trader, an administrator and one key of each role."""
+    """A gateway that runs, with a trader, an administrator and one key of each role.
+
+    ``keys`` are those of another gateway whose users and keys this one has too.
+    """
     desk, clock = desk or FakeDesk(), clock or ManualClock()
     service = GatewayService(
         bus=desk,
@@ -434,6 +449,8 @@ async def running_gateway(
         jwt_secret=JWT_SECRET,
         data_directory=directory,
         hasher=QUICK_HASHER,
+        cache=cache,
+        credentials=credentials,
     )
     ready = anyio.Event()
     async with anyio.create_task_group() as group:
@@ -445,18 +462,25 @@ async def running_gateway(
         with anyio.fail_after(5):
             await ready.wait()
         gateway = Gateway(service, desk, clock)
-        gateway.add_user("alice", Role.TRADER, "main")
-        gateway.add_user("root", Role.ADMIN, "*")
-        for role in Role:
-            gateway.add_key(role.value.lower(), role, "main", owner="jarvis" if role is Role.AGENT else "")
-        gateway.add_key("stranger", Role.TRADER, "other")
-        gateway.add_key("everybody", Role.TRADER, "*")
+        if keys is not None:
+            gateway.keys = keys
+        else:
+            _add_everybody(gateway)
         await service.markets.refresh()
         try:
             yield gateway
         finally:
             await gateway.client.aclose()
             group.cancel_scope.cancel()
+
+
+def _add_everybody(gateway: Gateway) -> None:
+    gateway.add_user("alice", Role.TRADER, "main")
+    gateway.add_user("root", Role.ADMIN, "*")
+    for role in Role:
+        gateway.add_key(role.value.lower(), role, "main", owner="jarvis" if role is Role.AGENT else "")
+    gateway.add_key("stranger", Role.TRADER, "other")
+    gateway.add_key("everybody", Role.TRADER, "*")
 
 
 async def until(condition: Callable[[], bool]) -> None:

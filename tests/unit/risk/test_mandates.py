@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.risk.bench import SECOND, Bench, ready, usdt
+from tests.unit.risk.bench import SECOND, Bench, of_type, ready, usdt
 
-from polaris_synapse.domain.messages import Autonomy, SetHoldingLimit, Tick, TradingWindow
+from polaris_synapse.domain.messages import (
+    AccountMetrics,
+    Autonomy,
+    LimitsChanged,
+    MandateChanged,
+    SetHoldingLimit,
+    Tick,
+    TradingWindow,
+)
 from polaris_synapse.domain.orders import OrderEvent, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import RiskCore
@@ -152,3 +160,34 @@ def test_an_accounts_own_limit_on_an_asset_is_enforced() -> None:
     assert again.submit(again.request(lots=5_000)).reason is Reason.NONE
     unknown = SetHoldingLimit(time_ns=again.now, account="alice", asset="DOGE", share_ppm_max=1)
     assert again.ask(unknown).reason is Reason.INVALID_VALUE
+
+
+def test_what_is_set_is_said_for_those_who_cannot_ask_the_core() -> None:
+    """A mandate and limits that were accepted are facts; what was refused is none."""
+    bench = ready()
+    bench.history.clear()
+    bench.mandate(order_value_units_max=usdt(77))
+    bench.limits("alice", order_value_units_max=usdt(5))
+    bench.limits("*", order_value_units_max=usdt(6))
+    assert bench.mandate(account="nobody").reason is Reason.ACCOUNT_NOT_FOUND
+    assert bench.limits("nobody").reason is Reason.ACCOUNT_NOT_FOUND
+    (mandate,) = of_type(bench.history, MandateChanged)
+    assert mandate.mandate == bench.core.mandates()[0]
+    said = {one.account: one.limits for one in of_type(bench.history, LimitsChanged)}
+    assert said == {name: bench.core.limits_of(name) for name in ("alice", "*")}
+
+
+def test_what_is_used_of_a_mandate_is_said_with_the_accounts_value() -> None:
+    """Every second with a change, for each agent of the account, and nothing where there is none."""
+    bench = ready()
+    bench.tick()
+    assert of_type(bench.history, AccountMetrics)[-1].mandates == ()
+    bench.mandate()
+    bench.mandate(agent="other")
+    bench.submit(actor="agent:jarvis")
+    bench.tick()
+    metrics = of_type(bench.history, AccountMetrics)[-1]
+    assert [one.agent for one in metrics.mandates] == ["jarvis", "other"]
+    for one in metrics.mandates:
+        assert (one.used_units, one.profit_units) == bench.core.mandate_use("alice", one.agent)
+    assert metrics.mandates[0].used_units > 0

@@ -231,14 +231,42 @@ def test_refused_orders_are_published_and_do_not_use_up_their_client_order_id() 
         ({"account": "nobody"}, Reason.ACCOUNT_NOT_FOUND),
         ({"symbol": "DOGEUSDT"}, Reason.SYMBOL_NOT_FOUND),
         ({"venue": "binance"}, Reason.VENUE_NOT_CONFIGURED),
-        ({"post_only": PostOnly.REPRICE}, Reason.FEATURE_NOT_SUPPORTED),
-        ({"display_lots": 10}, Reason.FEATURE_NOT_SUPPORTED),
-        ({"min_quantity_lots": 10}, Reason.FEATURE_NOT_SUPPORTED),
     ],
 )
-def test_what_the_desk_or_the_venue_does_not_have(changes: dict[str, Any], reason: Reason) -> None:
-    """Unknown accounts and instruments, other venues, and features that paper does not offer have their own reasons."""
+def test_what_the_desk_does_not_have(changes: dict[str, Any], reason: Reason) -> None:
+    """Unknown accounts, instruments and venues have their own reasons."""
     assert ready().submit(**changes).reason is reason
+
+
+#: Features of an order that a venue may lack.
+_FEATURES: list[dict[str, Any]] = [
+    {"post_only": PostOnly.REPRICE},
+    {"display_lots": 10},
+    {"min_quantity_lots": 10},
+]
+
+
+@pytest.mark.parametrize("feature", _FEATURES)
+@pytest.mark.parametrize("venue", [PAPER_VENUE, INTERNAL_VENUE])
+def test_both_venues_take_every_feature(venue: str, feature: dict[str, Any]) -> None:
+    """Icebergs, minimum quantities and post-only orders that are repriced, on the desk's book and on paper."""
+    bench = ready()
+    symbol = "BTCUSDT" if venue == PAPER_VENUE else SYMBOL
+    answer = bench.submit(symbol=symbol, **feature)
+    assert answer.reason is Reason.NONE, answer.detail
+
+
+@pytest.mark.parametrize("feature", _FEATURES)
+def test_features_that_a_venue_does_not_offer(monkeypatch: pytest.MonkeyPatch, feature: dict[str, Any]) -> None:
+    """What a venue's row in the table does not have is refused, never dropped."""
+    plain = structs.replace(
+        CAPABILITIES[PAPER_VENUE],
+        post_only=frozenset({PostOnly.NO, PostOnly.REJECT}),
+        iceberg=False,
+        min_quantity=False,
+    )
+    monkeypatch.setitem(CAPABILITIES, PAPER_VENUE, plain)
+    assert ready().submit(**feature).reason is Reason.FEATURE_NOT_SUPPORTED
 
 
 def test_types_and_times_that_a_venue_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:

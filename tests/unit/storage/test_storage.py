@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +36,7 @@ from polaris_synapse.domain.orders import (
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.storage import schema
 from polaris_synapse.storage.database import Database, DatabaseUrlError, open_database
+from polaris_synapse.storage.fact_writing import DatabaseWriter, FactWrite
 from polaris_synapse.storage.migrate import (
     COMPLIANCE_HEAD,
     ORDERS_HEAD,
@@ -44,6 +47,8 @@ from polaris_synapse.storage.migrate import (
 from polaris_synapse.storage.port import ReadModelsLagError
 from polaris_synapse.storage.service import StorageService
 from polaris_synapse.storage.settings import StorageSettings
+from polaris_synapse.storage.writer_child import SentFact
+from polaris_synapse.storage.writer_process import WriterProcess
 from polaris_synapse.testing.bus import build_host
 from polaris_synapse.testing.cascade import FunctionCore
 from polaris_synapse.testing.journal import MemoryJournal
@@ -172,11 +177,11 @@ def execute(statement: str) -> Callable[[sa.engine.Connection], None]:
     return work
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "sqlite-processes", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageSettings]:
-    """Empty databases of each kind."""
-    if request.param == "sqlite":
-        yield storage_settings(tmp_path)
+    """Empty databases of each kind, and of each way to write them."""
+    if request.param != "postgresql":
+        yield storage_settings(tmp_path, writer_processes=request.param == "sqlite-processes")
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     names = [server.new_database(prefix) for prefix in ("orders", "compliance")]
@@ -239,6 +244,68 @@ async def test_orders_are_read_back_exactly(tmp_path: Path, settings: StorageSet
         assert [order.order_id for order in page] == [5, 4, 3]
         assert [order.order_id for order in await read.orders(account=None, open_only=True)] == [8, 6, 4, 2]
         assert await read.orders(account=None, symbol="ETHUSDT") == []
+
+
+async def test_what_agents_may_do_is_read_back_exactly(tmp_path: Path, settings: StorageSettings) -> None:
+    """Mandates, limits, requests for approval and standing instructions at their latest state."""
+    mandate = m.Mandate(
+        account="alice", agent="jarvis", symbols=("BTCUSDT",), order_value_units_max=HUGE, daily_value_units_max=HUGE,
+        approval_above_units=0,
+    )  # fmt: skip
+    limits = m.RiskLimits(order_value_units_max=HUGE)
+    held = m.Approval(
+        approval_id="1-3", account="alice", agent="jarvis", actor="agent:jarvis", order=REQUEST, order_hash="0" * 64,
+        value_units=HUGE, created_time_ns=5, expires_time_ns=9,
+    )  # fmt: skip
+    other = replace(held, approval_id="2", created_time_ns=6, order=replace(REQUEST, client_order_id="c2"))
+    approved = replace(held, state=m.ApprovalState.APPROVED, order_id=1024, decided_by="user:olga")
+    standing = m.Standing(
+        account="alice", owner="user:alice", symbol="BTCUSDT", side=Side.SELL, trigger=m.StandingTrigger.PRICE_ABOVE,
+        level_ticks=7, quantity_lots=5, expires_time_ns=99, words="sell high",
+    )  # fmt: skip
+    watched = m.StandingChanged(time_ns=1, standing_id="S1", standing=standing, state=m.StandingState.WATCHING)
+    ended = replace(watched, time_ns=3, state=m.StandingState.CANCELLED)
+    settings_of = m.AgentSettings(agent="jarvis", account="alice", symbols=("BTCUSDT",))
+    agent = m.AgentStanding(time_ns=1, agent="jarvis", settings=settings_of, paused=False)
+    script: list[list[m.Message]] = [
+        [
+            agent,
+            m.MandateChanged(time_ns=1, mandate=mandate, actor="user:olga"),
+            m.LimitsChanged(time_ns=1, account="*", limits=m.RiskLimits(), actor="desk"),
+            m.LimitsChanged(time_ns=1, account="alice", limits=limits, actor="user:olga"),
+            m.HoldingLimitChanged(time_ns=1, account="alice", asset="BTC", share_ppm_max=7, actor="user:alice"),
+            m.HoldingLimitChanged(time_ns=1, account="alice", asset="ETH", share_ppm_max=9, actor="user:alice"),
+            m.ApprovalChanged(time_ns=5, approval=held),
+            m.ApprovalChanged(time_ns=6, approval=other),
+            watched,
+        ],
+        [
+            m.MandateChanged(time_ns=2, mandate=replace(mandate, enabled=False), actor="user:olga"),
+            m.HoldingLimitChanged(time_ns=2, account="alice", asset="ETH", share_ppm_max=0, actor="user:alice"),
+            m.ApprovalChanged(time_ns=7, approval=approved),
+            replace(agent, paused=True, time_ns=7),
+            ended,
+        ],
+    ]
+    async with desk(tmp_path, script, settings=settings) as it:
+        await it.say(0)
+        assert await it.read.mandates() == [mandate]
+        assert await it.read.limits() == {"*": m.RiskLimits(), "alice": limits}
+        assert await it.read.holding_limits(account="alice") == {"BTC": 7, "ETH": 9}
+        assert await it.read.holding_limits(account="bob") == {}
+        assert await it.read.approvals() == [other, held]
+        assert await it.read.standing_instructions() == [watched]
+        assert await it.read.agents() == [agent]
+        await it.say(1)
+        assert await it.read.mandates() == [replace(mandate, enabled=False)]
+        assert await it.read.holding_limits(account="alice") == {"BTC": 7}
+        assert await it.read.approvals(state=m.ApprovalState.PENDING) == [other]
+        assert await it.read.approvals(client_order_id="c1") == [approved]
+        assert await it.read.approvals(limit=1) == [other]
+        assert await it.read.approval("1-3") == approved
+        assert await it.read.approval("3") is None
+        assert await it.read.standing_instructions() == [ended]
+        assert await it.read.agents() == [replace(agent, paused=True, time_ns=7)]
 
 
 async def test_a_refusal_is_found_by_its_client_order_id(tmp_path: Path, settings: StorageSettings) -> None:
@@ -501,16 +568,69 @@ async def test_a_database_that_fails_for_a_while_delays_facts_only(tmp_path: Pat
     async with desk(tmp_path, [[order_fact(1)], [order_fact(2)]], settings=settings) as it:
         await it.say(0)
         projector = it.storage._projectors[0]
-        healthy: Database = projector._database
-        projector._database = open_database(f"sqlite:///{tmp_path}/missing/orders.db")
+        healthy = projector._writer
+        projector._writer = DatabaseWriter(open_database(f"sqlite:///{tmp_path}/missing/orders.db"))
         with pytest.raises(ReadModelsLagError):
             await it.say(1)
         assert "cannot be written" in (it.storage.readiness()["orders database"]() or "")
-        projector._database = healthy
+        projector._writer = healthy
         with anyio.fail_after(5):
             await projector.caught_up()
         assert it.storage.readiness()["orders database"]() is None
         assert len(await it.read.orders(account="alice")) == 2
+
+
+async def test_a_writer_process_that_is_killed_delays_facts_only(tmp_path: Path) -> None:
+    """A writer that dies is started again, and every fact is there once."""
+    settings = storage_settings(tmp_path, writer_processes=True, retry_seconds_max=0.05, caught_up_seconds_max=60)
+    script = [[order_fact(n), execution(n)] for n in range(6)]
+    async with desk(tmp_path, script, settings=settings) as it:
+        await it.say(0, 1)
+        writer = it.storage._orders_writer
+        assert isinstance(writer, WriterProcess)
+        for number in (2, 4):
+            first = writer.process_id
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await it.say(number, number + 1)
+            assert writer.process_id not in {None, first}
+        assert len(await it.read.orders(account="alice")) == 6
+        assert len(await it.read.executions(account="alice")) == 6
+
+
+async def test_a_writer_waits_for_the_one_of_a_desk_that_was_killed(tmp_path: Path) -> None:
+    """Two writers never have one file: the second starts when the first has ended, which it does with its desk."""
+    path = str(tmp_path / "orders.db")
+    first, second = WriterProcess(path), WriterProcess(path)
+    await first.start()
+    async with anyio.create_task_group() as group:
+        started = anyio.Event()
+
+        async def start() -> None:
+            await second.start()
+            started.set()
+
+        group.start_soon(start)
+        with anyio.move_on_after(1.0):
+            await started.wait()
+        assert not started.is_set()
+        # A desk that is killed closes nothing itself; the operating system closes its end of the socket.
+        assert first._streams is not None
+        first._streams[1].transport.abort()
+        with anyio.fail_after(30):
+            await started.wait()
+    await first.close()
+    await second.close()
+    assert second.process_id is None
+
+
+async def test_a_bug_in_what_facts_become_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    """A fact that no projection knows fails for good, unlike a database that is away."""
+    writer = WriterProcess(str(tmp_path / "orders.db"))
+    write = FactWrite(projector="candles", offset=1, fact_offset=1, recorded_offset=0, first_recorded=None)
+    with pytest.raises(RuntimeError, match="candles facts could not be written: KeyError"):
+        await writer.write(write, [SentFact(1, 0, m.Tick(time_ns=1))])
+    await writer.close()
 
 
 async def test_migrations_make_the_tables_the_code_expects(databases: tuple[Database, Database]) -> None:

@@ -53,19 +53,19 @@ _TRIGGERS: Final = {
 }
 
 
-class PutMandate(Struct, frozen=True, tag="put_mandate"):
+class PutMandate(Struct, frozen=True, tag="put_mandate", tag_field="intent"):
     """Put this mandate in force."""
 
     sheet: MandateSheet
 
 
-class WatchFor(Struct, frozen=True, tag="watch_for"):
+class WatchFor(Struct, frozen=True, tag="watch_for", tag_field="intent"):
     """Watch for this."""
 
     standing: Standing
 
 
-class HoldAtMost(Struct, frozen=True, tag="hold_at_most"):
+class HoldAtMost(Struct, frozen=True, tag="hold_at_most", tag_field="intent"):
     """Let orders take an account to no more than this share of an asset."""
 
     account: str
@@ -79,7 +79,7 @@ AuthorityAction = PutMandate | WatchFor | HoldAtMost
 class HoldingLimits(Protocol):
     """The shares that accounts set for themselves."""
 
-    def holding_limits(self, account: str, /) -> dict[str, int]:
+    async def holding_limits(self, account: str, /) -> dict[str, int]:
         """By asset, in ppm of equity."""
         ...
 
@@ -131,7 +131,7 @@ class AuthorityTalk:
 
     async def list_approvals(self, principal: Principal) -> Said:
         """The requests that wait for somebody."""
-        waiting = self._approvals.seen_by(principal, state=ApprovalState.PENDING)
+        waiting = await self._approvals.seen_by(principal, state=ApprovalState.PENDING)
         if not waiting:
             return Said("Nothing waits for approval.")
         instruments = await self._instruments()
@@ -145,7 +145,7 @@ class AuthorityTalk:
         if wanted.token:
             approval, _ = await self._approvals.use_token(wanted.token, via="chat token")
         else:
-            shown = self._approvals.get(principal, wanted.approval_id)
+            shown = await self._approvals.get(principal, wanted.approval_id)
             approval, _ = await self._approvals.decide(
                 principal, shown.approval_id, approve=wanted.approve, order_hash=shown.order_hash, via="chat"
             )
@@ -179,7 +179,7 @@ class AuthorityTalk:
         ]
         if not followers:
             return Told(Said(f"No agent on accounts that are yours follows {wanted.symbol}."))
-        for waiting in self._approvals.seen_by(principal, state=ApprovalState.PENDING):
+        for waiting in await self._approvals.seen_by(principal, state=ApprovalState.PENDING):
             if (waiting.agent, waiting.order.symbol) == (followers[0].agent, wanted.symbol):
                 said = await self._request_words(waiting, await self._instruments())
                 text = f"{waiting.agent} has a proposal that waits already. {said}"
@@ -219,7 +219,7 @@ class AuthorityTalk:
         else:
             waiting = [
                 one
-                for one in self._approvals.seen_by(principal, state=ApprovalState.PENDING)
+                for one in await self._approvals.seen_by(principal, state=ApprovalState.PENDING)
                 if one.order.decision_id == decision.decision_id
             ]
             if waiting:
@@ -237,7 +237,7 @@ class AuthorityTalk:
         if compiled.sheet is None:
             return i.Ambiguous(about=i.Unclear.ACTION, question=" ".join(compiled.questions))
         symbols = (await self._instruments()).keys()
-        self._mandates.check(principal, mandate_of(compiled.sheet, self._valuation, symbols))
+        await self._mandates.check(principal, mandate_of(compiled.sheet, self._valuation, symbols))
         return Proposal(PutMandate(compiled.sheet), f"This would be the mandate:\n{sheet_text(compiled.sheet)}")
 
     # Standing instructions.
@@ -265,7 +265,7 @@ class AuthorityTalk:
         """What an instruction would do, to be confirmed; a question; or None for a kind that cannot be watched for."""
         instruments = await self._instruments()
         if wanted.trigger is i.Trigger.CAP:
-            return self._read_cap(principal, wanted, account, instruments)
+            return await self._read_cap(principal, wanted, account, instruments)
         if wanted.trigger is i.Trigger.PRICE_REACHES:
             wanted = _with_side(wanted, instruments.get(wanted.symbol), market)
         trigger = _TRIGGERS.get(wanted.trigger)
@@ -297,14 +297,14 @@ class AuthorityTalk:
         )
         return Proposal(WatchFor(standing), text)
 
-    def _read_cap(
+    async def _read_cap(
         self, principal: Principal, wanted: i.StandingInstruction, account: str, instruments: dict[str, Instrument]
     ) -> Proposal | i.Ambiguous:
         instrument = instruments.get(wanted.symbol)
         if instrument is None:
             return i.Ambiguous(about=i.Unclear.SYMBOL, question="In which asset? Name one, such as ETH.")
         asset, share = instrument.base.code, percent_ppm(wanted.value)
-        self._check_cap(principal, HoldAtMost(account, asset, share))
+        await self._check_cap(principal, HoldAtMost(account, asset, share))
         text = (
             f"From then on the desk refuses every order that could take account {account} to more than "
             f"{wanted.value} % of its equity in {asset}. It sells nothing: when prices rise, the share can pass "
@@ -312,11 +312,11 @@ class AuthorityTalk:
         )
         return Proposal(HoldAtMost(account, asset, share), text)
 
-    def _check_cap(self, principal: Principal, wanted: HoldAtMost) -> None:
+    async def _check_cap(self, principal: Principal, wanted: HoldAtMost) -> None:
         """A trader may set and tighten; to loosen takes a risk officer."""
         principal.require(Role.TRADER, Role.RISK_OFFICER)
         principal.require_account(wanted.account)
-        before = self._limits.holding_limits(wanted.account).get(wanted.asset, 0)
+        before = (await self._limits.holding_limits(wanted.account)).get(wanted.asset, 0)
         if before and wanted.share_ppm > before and principal.role is Role.TRADER:
             now = format_units(before, 4)
             raise ApiError(Reason.ROLE_NOT_ALLOWED, f"The limit is {now} % now; to loosen it takes a risk officer.")
@@ -331,7 +331,7 @@ class AuthorityTalk:
         if isinstance(action, WatchFor):
             standing_id = await self._standing.set(principal, action.standing)
             return f"Watching as {standing_id}: {action.standing.words}. To end it, say: cancel {standing_id}."
-        self._check_cap(principal, action)
+        await self._check_cap(principal, action)
         answer = await self._bus.request(
             SetHoldingLimit(
                 time_ns=self._clock.now_ns(),

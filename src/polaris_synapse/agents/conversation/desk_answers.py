@@ -138,7 +138,7 @@ async def mandate(view: View, ask: Ask, roster: Roster) -> Said:
 async def limits(view: View, ask: Ask) -> Said:
     """The limits in force."""
     account = view.account or (view.accounts[0] if view.accounts is not None and len(view.accounts) == 1 else "*")
-    found = view.limits(account)
+    found = await view.limits(account)
     if found is None:
         return Said(f"There is no account {account}.")
     defaults = "the desk's default" if account == "*" else f"account {account}"

@@ -24,7 +24,7 @@ from polaris_synapse.agents.conversation.grammar import complete_order, read_mes
 from polaris_synapse.agents.conversation.line import Names
 from polaris_synapse.agents.conversation.ports import Limits, Market, OrderOutcome, OrderPreview, OrderTicket, Trading
 from polaris_synapse.agents.conversation.replies import Questions
-from polaris_synapse.agents.conversation.sessions import Pending, PlaceTickets, Session, Sessions, hash_of
+from polaris_synapse.agents.conversation.sessions import Pending, PlaceTickets, Session, Sessions, SessionStore, hash_of
 from polaris_synapse.agents.conversation.settings import ConversationSettings
 from polaris_synapse.agents.conversation.tickets import free_units, make_ticket, price_question
 from polaris_synapse.agents.conversation.turns import Confirmation, Reply, Turn, moved_against
@@ -67,6 +67,7 @@ class Conversation:
         settings: ConversationSettings | None = None,
         authority: AuthorityTalk | None = None,
         understanding: Understanding | None = None,
+        store: SessionStore | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(12),
     ) -> None:
         self._reads = reads
@@ -78,6 +79,7 @@ class Conversation:
         self._settings = settings or ConversationSettings()
         self._authority = authority
         self._understanding = understanding
+        self._store = store
         self._new_id = new_id
         self._sessions = Sessions(self._settings, new_id)
         self._questions = Questions(roster)
@@ -85,8 +87,20 @@ class Conversation:
 
     async def say(self, principal: Principal, message: str, *, session_id: str = "", account: str = "") -> Reply:
         """Answer one message. ``account`` is meant where the message names none. Refusals are answers, not errors."""
+        if self._store is None:
+            return await self._say(
+                self._sessions.of(principal, session_id, self._clock.now_ns()), principal, message, account
+            )
         now_ns = self._clock.now_ns()
-        session = self._sessions.of(principal, session_id, now_ns)
+        since_ns = now_ns - self._settings.session_idle_seconds_max * _NS
+        kept = await self._store.load(principal.actor, session_id, since_ns=since_ns) if session_id else None
+        session = self._sessions.of(principal, session_id, now_ns, kept)
+        try:
+            return await self._say(session, principal, message, account)
+        finally:
+            await self._store.save(principal.actor, session.id, session.remembered(), now_ns=now_ns, since_ns=since_ns)
+
+    async def _say(self, session: Session, principal: Principal, message: str, account: str) -> Reply:
         names = Names.of(await self._reads.instruments())
         intent = self._read(session, message, names)
         with_model = isinstance(intent, i.NotUnderstood) and self._understanding is not None

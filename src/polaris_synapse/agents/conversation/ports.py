@@ -125,6 +125,6 @@ class Market(Protocol):
 class Limits(Protocol):
     """The limits in force."""
 
-    def __call__(self, account: str, /) -> RiskLimits | None:
+    async def __call__(self, account: str, /) -> RiskLimits | None:
         """An account's limits, None where there is no such account."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +24,7 @@ from polaris_synapse.web.authentication import Principal
 _NS = 1_000_000_000
 
 
-class PlaceTickets(Struct, frozen=True, tag="place"):
+class PlaceTickets(Struct, frozen=True, tag="place", tag_field="intent"):
     """Place these orders, one after the other."""
 
     tickets: tuple[OrderTicket, ...]
@@ -53,6 +54,27 @@ def hash_of(session: str, actor: str, action: object) -> str:
     return hashlib.sha256(msgspec.json.encode([session, actor, action], order="deterministic")).hexdigest()
 
 
+class Remembered(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a session remembers, as another process reads it."""
+
+    pending: Pending | None = None
+    asked: Ambiguous | None = None
+    warned: PlaceOrder | None = None
+    decision_id: str = ""
+
+
+class SessionStore(Protocol):
+    """Sessions that several processes share. Losing one costs what waited for a yes, and nothing was done then."""
+
+    async def load(self, actor: str, session_id: str, /, *, since_ns: int) -> Remembered | None:
+        """A session that was used since then; None where there is none, or it cannot be read."""
+        ...
+
+    async def save(self, actor: str, session_id: str, state: Remembered, /, *, now_ns: int, since_ns: int) -> None:
+        """Remember a session. Those that were not used since then are forgotten."""
+        ...
+
+
 class Session:
     """One conversation of one principal."""
 
@@ -68,6 +90,15 @@ class Session:
         #: The decision that was spoken of last: a bare "why?" means it.
         self.decision_id = ""
 
+    def remembered(self) -> Remembered:
+        """What it remembers now."""
+        return Remembered(pending=self.pending, asked=self.asked, warned=self.warned, decision_id=self.decision_id)
+
+    def recall(self, state: Remembered) -> None:
+        """Remember this, and nothing else."""
+        self.pending, self.asked, self.warned = state.pending, state.asked, state.warned
+        self.decision_id = state.decision_id
+
     def take_pending(self) -> Pending | None:
         """What waits for a yes; it never does again, so a yes has one effect at most."""
         found, self.pending = self.pending, None
@@ -82,15 +113,20 @@ class Sessions:
         self._new_id = new_id
         self._sessions: dict[tuple[str, str], Session] = {}
 
-    def of(self, principal: Principal, session_id: str, now_ns: int) -> Session:
-        """The session of that id, or a new one where the principal has none of that id any more."""
+    def of(self, principal: Principal, session_id: str, now_ns: int, kept: Remembered | None = None) -> Session:
+        """The session of that id, or a new one where the principal has none of that id any more.
+
+        ``kept``: what the session remembers according to the store that all processes share, if there is one.
+        """
         self._forget(now_ns)
         key = (principal.actor, session_id)
         found = self._sessions.pop(key, None)
         if found is None:
-            found = Session(self._new_id(), principal.actor, now_ns)
+            found = Session(session_id if kept is not None else self._new_id(), principal.actor, now_ns)
             key = (principal.actor, found.id)
             self._make_room(principal.actor)
+        if kept is not None:
+            found.recall(kept)
         found.used_ns = now_ns
         # The order of the dictionary is the order of use.
         self._sessions[key] = found

@@ -80,7 +80,9 @@ class AgentsCore:
         state = self._state
         if message.time_ns > state.clock_ns:
             state.clock_ns = message.time_ns
-        return dispatch(self._handlers, message, self.name)
+        handler = self._handlers.get(type(message))
+        # The table's own look-up, since this is called six times an order; what is not in it is a bug.
+        return dispatch(self._handlers, message, self.name) if handler is None else handler(message)
 
     def snapshot(self) -> bytes:
         """The whole state."""
@@ -133,29 +135,29 @@ class AgentsCore:
         return NOTHING
 
     def _balance_changed(self, message: m.BalanceChanged) -> Sequence[Message]:
-        account = self._account(message.account)
+        account = self._state.accounts.get(message.account) or self._new_account(message.account)
         if account is not None:
             account.take_balance(message)
         return NOTHING
 
     def _position_changed(self, message: m.PositionChanged) -> Sequence[Message]:
-        account = self._account(message.account)
+        account = self._state.accounts.get(message.account) or self._new_account(message.account)
         if account is not None:
             account.take_position(message)
         return NOTHING
 
     def _account_metrics(self, message: m.AccountMetrics) -> Sequence[Message]:
-        account = self._account(message.account)
+        account = self._state.accounts.get(message.account) or self._new_account(message.account)
         if account is not None:
             account.take_metrics(message)
         return NOTHING
 
-    def _account(self, name: str) -> AccountBook | None:
-        """The account's book. Accounts without an agent are kept too, so that an agent set up later knows its own."""
+    def _new_account(self, name: str) -> AccountBook | None:
+        """A book for an account. Those without an agent get one too, so that an agent set up later knows its own."""
         accounts = self._state.accounts
-        account = accounts.get(name)
-        if account is None and (len(accounts) < ACCOUNTS_MAX or self._is_traded(name)):
-            account = accounts[name] = AccountBook()
+        if len(accounts) >= ACCOUNTS_MAX and not self._is_traded(name):
+            return None
+        account = accounts[name] = AccountBook()
         return account
 
     def _is_traded(self, account: str) -> bool:
@@ -301,17 +303,21 @@ class AgentsCore:
         return (revised,) if revised is not None else NOTHING
 
     def _order_updated(self, message: m.OrderUpdated) -> Sequence[Message]:
+        order = message.order
+        request = order.request
+        # Most orders are nobody's decision and nobody's instruction.
+        if not request.decision_id and not request.client_order_id.startswith(standing.CLIENT_ORDER_ID_PREFIX):
+            return NOTHING
         fired = standing.on_order(self._state.standing, self._around(), message)
         if fired:
             return fired
-        order = message.order
-        tracked = self._state.tracked.get(order.request.decision_id)
+        tracked = self._state.tracked.get(request.decision_id)
         wanted = tracked.record.order if tracked is not None else None
         # Anybody could write a decision's id on an order of theirs; only the one that was proposed counts.
         if (
             tracked is None
             or wanted is None
-            or (order.request.account, order.request.client_order_id) != (wanted.account, wanted.client_order_id)
+            or (request.account, request.client_order_id) != (wanted.account, wanted.client_order_id)
         ):
             return NOTHING
         revised = follow_order(tracked, order, self._state.instruments[wanted.symbol], self._state.clock_ns)

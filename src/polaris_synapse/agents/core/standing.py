@@ -42,7 +42,8 @@ SHOT_SECONDS_MAX: Final = 120
 #: Parts into which a window is cut; within each only its highest and lowest price is remembered.
 WINDOW_PARTS: Final = 60
 _PPM: Final = 1_000_000
-_PREFIX: Final = "standing-"
+#: What the client order id of every shot begins with.
+CLIENT_ORDER_ID_PREFIX: Final = "standing-"
 _LEVELS: Final = frozenset({StandingTrigger.PRICE_ABOVE, StandingTrigger.PRICE_BELOW})
 _MOVES: Final = frozenset({StandingTrigger.FALLS, StandingTrigger.RISES})
 #: Quantities and amounts beyond this are refused, as risk refuses them.
@@ -77,7 +78,7 @@ class Watch(Struct, kw_only=True):
     @property
     def client_order_id(self) -> str:
         """The id of the latest shot's order."""
-        return f"{_PREFIX}{self.standing_id}-{self.shots}"
+        return f"{CLIENT_ORDER_ID_PREFIX}{self.standing_id}-{self.shots}"
 
 
 class StandingBook(Struct):
@@ -175,9 +176,9 @@ def on_order(book: StandingBook, around: Surroundings, message: OrderUpdated) ->
     """What became of a shot's order."""
     order = message.order
     client_order_id = order.request.client_order_id
-    if not client_order_id.startswith(_PREFIX):
+    if not client_order_id.startswith(CLIENT_ORDER_ID_PREFIX):
         return []
-    watch = book.watches.get(client_order_id.removeprefix(_PREFIX).partition("-")[0])
+    watch = book.watches.get(client_order_id.removeprefix(CLIENT_ORDER_ID_PREFIX).partition("-")[0])
     if (
         watch is None
         or watch.state is not StandingState.ORDERED

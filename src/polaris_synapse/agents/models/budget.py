@@ -6,13 +6,17 @@ Money is in millionths of a US dollar, and every rounding is up.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
+import sqlalchemy as sa
 from msgspec import Struct
+from sqlalchemy.engine import Connection
 
-from polaris_synapse.agents.models.database import ModelDatabase
+from polaris_synapse.agents.models.database import ModelDatabase, hold_reservations
 from polaris_synapse.agents.models.port import ModelRequest, OverBudget
 from polaris_synapse.agents.models.settings import Allowance, BudgetSettings, ProviderSettings
+from polaris_synapse.storage import schema
 
 _NS_A_DAY: Final = 86_400 * 1_000_000_000
 _MILLION: Final = 1_000_000
@@ -23,12 +27,8 @@ INPUT_BYTES_A_TOKEN: Final = 2
 #: ... and this many for the frame of a message and its schema.
 FRAME_TOKENS: Final = 100
 
-_SPENT: Final = (
-    "SELECT COALESCE(SUM(tokens), 0), COALESCE(SUM(milliseconds), 0), COALESCE(SUM(micro_usd), 0) FROM model_spending "
-)
-_OF_DAY: Final = _SPENT + "WHERE day = ?"
-_OF_PURPOSE: Final = _SPENT + "WHERE day = ? AND purpose = ?"
-_OF_DECISION: Final = _SPENT + "WHERE decision_id = ?"
+_TABLE: Final = schema.model_spending
+_SUMS: Final = tuple(sa.func.sum(column) for column in (_TABLE.c.tokens, _TABLE.c.milliseconds, _TABLE.c.micro_usd))
 
 
 class Amount(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ def worst_case(provider: ProviderSettings, request: ModelRequest, schema_bytes: 
 
 
 class Budget:
-    """The desk's budget over its file."""
+    """The desk's budget over its database."""
 
     def __init__(self, database: ModelDatabase, settings: BudgetSettings) -> None:
         self._database = database
@@ -75,53 +75,63 @@ class Budget:
 
         Of several calls at once each sees what the others have reserved, so together they stay within the limits.
         """
-        return await self._database.run(lambda: self._reserve(request, amount, now_ns // _NS_A_DAY))
+        return await self._database.write(
+            lambda connection: self._reserve(connection, request, amount, now_ns // _NS_A_DAY)
+        )
 
-    def _reserve(self, request: ModelRequest, amount: Amount, day: int) -> Reservation:
+    def _reserve(self, connection: Connection, request: ModelRequest, amount: Amount, day: int) -> Reservation:
         settings, purpose, decision = self._settings, request.purpose, request.decision_id
-        limits: list[tuple[str, Allowance, str, tuple[object, ...]]] = [("of the day", settings.day, _OF_DAY, (day,))]
+        of_day = _TABLE.c.day == day
+        limits = [("of the day", settings.day, of_day)]
         if purpose in settings.purposes:
-            limits.append((f"of {purpose} for the day", settings.purposes[purpose], _OF_PURPOSE, (day, purpose)))
+            of_purpose = of_day & (_TABLE.c.purpose == purpose)
+            limits.append((f"of {purpose} for the day", settings.purposes[purpose], of_purpose))
         if decision:
-            limits.append(("of one decision", settings.decision, _OF_DECISION, (decision,)))
-        with self._database.transaction() as connection:
-            for whose, allowance, query, values in limits:
-                row = connection.execute(query, values).fetchone()
-                used = Amount(tokens=row[0], milliseconds=row[1], micro_usd=row[2])
-                _hold(whose, allowance, used, amount)
-            connection.execute("DELETE FROM model_spending WHERE day < ?", (day - SPENDING_DAYS_MAX,))
-            cursor = connection.execute(
-                "INSERT INTO model_spending (day, purpose, decision_id, settled, tokens, milliseconds, micro_usd) "
-                "VALUES (?, ?, ?, 0, ?, ?, ?)",
-                (day, purpose, decision, amount.tokens, amount.milliseconds, amount.micro_usd),
+            limits.append(("of one decision", settings.decision, _TABLE.c.decision_id == decision))
+        hold_reservations(connection)
+        # First, since from its first change on nobody else writes to a SQLite file.
+        connection.execute(_TABLE.delete().where(_TABLE.c.day < day - SPENDING_DAYS_MAX))
+        for whose, allowance, counted in limits:
+            row = connection.execute(sa.select(*_SUMS).where(counted)).one()
+            _hold(whose, allowance, _amount(row), amount)
+        made = connection.execute(
+            _TABLE.insert().values(
+                day=day,
+                purpose=purpose,
+                decision_id=decision,
+                settled=0,
+                tokens=amount.tokens,
+                milliseconds=amount.milliseconds,
+                micro_usd=amount.micro_usd,
             )
-            number = cursor.lastrowid
-        assert number is not None
-        return Reservation(number=number, amount=amount)
+        )
+        assert made.inserted_primary_key is not None
+        return Reservation(number=int(made.inserted_primary_key[0]), amount=amount)
 
     async def settle(self, reservation: Reservation, spent: Amount) -> None:
         """Put what a call really took in the place of its reservation."""
-        await self._database.run(lambda: self._settle(reservation, spent))
+        change = _TABLE.update().where(_TABLE.c.id == reservation.number)
+        change = change.values(
+            settled=1, tokens=spent.tokens, milliseconds=spent.milliseconds, micro_usd=spent.micro_usd
+        )
 
-    def _settle(self, reservation: Reservation, spent: Amount) -> None:
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE model_spending SET settled = 1, tokens = ?, milliseconds = ?, micro_usd = ? WHERE id = ?",
-                (spent.tokens, spent.milliseconds, spent.micro_usd, reservation.number),
-            )
+        def settled(connection: Connection) -> None:
+            connection.execute(change)
+
+        await self._database.write(settled)
 
     async def spent_on(self, day: int) -> dict[str, Amount]:
         """What each purpose took on a UTC day (counted from 1970), reservations included."""
-        return await self._database.run(lambda: self._spent_on(day))
+        query = sa.select(_TABLE.c.purpose, *_SUMS).where(_TABLE.c.day == day)
+        query = query.group_by(_TABLE.c.purpose).order_by(_TABLE.c.purpose)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {row[0]: _amount(row[1:]) for row in rows}
 
-    def _spent_on(self, day: int) -> dict[str, Amount]:
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT purpose, SUM(tokens), SUM(milliseconds), SUM(micro_usd) FROM model_spending "
-                "WHERE day = ? GROUP BY purpose ORDER BY purpose",
-                (day,),
-            ).fetchall()
-        return {row[0]: Amount(tokens=row[1], milliseconds=row[2], micro_usd=row[3]) for row in rows}
+
+def _amount(sums: Sequence[Any]) -> Amount:
+    """Sums as they come from SQL: none over no rows, and decimals in PostgreSQL."""
+    tokens, milliseconds, micro_usd = (int(one or 0) for one in sums)
+    return Amount(tokens=tokens, milliseconds=milliseconds, micro_usd=micro_usd)
 
 
 def _hold(whose: str, allowance: Allowance, used: Amount, wanted: Amount) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
+import sqlalchemy as sa
 from msgspec import Struct
+from sqlalchemy.engine import Connection
 
 from polaris_synapse.agents.models.database import ModelDatabase
 from polaris_synapse.agents.models.settings import StoreSettings
+from polaris_synapse.storage import schema
 
 _NS_A_DAY: Final = 86_400 * 1_000_000_000
 #: A stored record that unpacks to more than this is not one of ours.
@@ -20,6 +21,7 @@ RECORD_BYTES_MAX: Final = 4_000_000
 #: Old records are looked for after each so many new ones.
 _PRUNE_EVERY: Final = 100
 
+_TABLE: Final = schema.model_records
 CALL: Final = "call"
 CASE: Final = "case"
 
@@ -90,47 +92,45 @@ class CallStore:
     async def _put(self, kind: str, decision_id: str, text: str, time_ns: int) -> str:
         data = text.encode()
         digest = sha256(data).hexdigest()
-        await self._database.run(lambda: self._write(kind, decision_id, digest, data, time_ns))
+        await self._database.write(lambda connection: self._write(connection, kind, decision_id, digest, data, time_ns))
         return digest
 
-    def _write(self, kind: str, decision_id: str, digest: str, data: bytes, time_ns: int) -> None:
+    def _write(
+        self, connection: Connection, kind: str, decision_id: str, digest: str, data: bytes, time_ns: int
+    ) -> None:
         packed = zlib.compress(data, 6)
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO model_records (digest, kind, decision_id, time_ns, size_bytes, body) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (digest, kind, decision_id, time_ns, len(packed), packed),
-            )
-            self._written += 1
-            if self._written % _PRUNE_EVERY == 1:
-                self._prune(connection.execute, time_ns)
+        row = {
+            "digest": digest,
+            "kind": kind,
+            "decision_id": decision_id,
+            "time_ns": time_ns,
+            "size_bytes": len(packed),
+            "body": packed,
+        }
+        connection.execute(schema.upsert(_TABLE, connection.dialect.name), [row])
+        self._written += 1
+        if self._written % _PRUNE_EVERY == 1:
+            self._prune(connection, time_ns)
 
-    def _prune(self, execute: Callable[..., sqlite3.Cursor], now_ns: int) -> None:
+    def _prune(self, connection: Connection, now_ns: int) -> None:
         """Drop what is too old, then the oldest until what is left fits."""
-        execute("DELETE FROM model_records WHERE time_ns < ?", (now_ns - self._settings.days_max * _NS_A_DAY,))
-        execute(
-            "DELETE FROM model_records WHERE digest IN (SELECT digest FROM ("
-            "SELECT digest, SUM(size_bytes) OVER (ORDER BY time_ns DESC, digest) AS newer FROM model_records"
-            ") WHERE newer > ?)",
-            (self._settings.bytes_max,),
-        )
+        oldest_ns = now_ns - self._settings.days_max * _NS_A_DAY
+        connection.execute(_TABLE.delete().where(_TABLE.c.time_ns < oldest_ns))
+        newer = sa.func.sum(_TABLE.c.size_bytes).over(order_by=(_TABLE.c.time_ns.desc(), _TABLE.c.digest))
+        summed = sa.select(_TABLE.c.digest, newer.label("newer")).subquery()
+        beyond = sa.select(summed.c.digest).where(summed.c.newer > self._settings.bytes_max)
+        connection.execute(_TABLE.delete().where(_TABLE.c.digest.in_(beyond)))
 
     async def _get(self, kind: str, digest: str) -> str | None:
-        packed = await self._database.run(lambda: self._read(kind, digest))
+        query = sa.select(_TABLE.c.body).where(_TABLE.c.digest == digest, _TABLE.c.kind == kind)
+        packed = await self._database.read(lambda connection: connection.execute(query).scalar())
         if packed is None:
             return None
         try:
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(packed, RECORD_BYTES_MAX)
+            data = unpacker.decompress(bytes(packed), RECORD_BYTES_MAX)
         except zlib.error as error:
             raise TamperedRecordError(f"the {kind} {digest} cannot be unpacked") from error
         if unpacker.unconsumed_tail or sha256(data).hexdigest() != digest:
             raise TamperedRecordError(f"the {kind} {digest} is not what was stored under that digest")
         return data.decode()
-
-    def _read(self, kind: str, digest: str) -> bytes | None:
-        with self._database.transaction() as connection:
-            row = connection.execute(
-                "SELECT body FROM model_records WHERE digest = ? AND kind = ?", (digest, kind)
-            ).fetchone()
-        return row[0] if row is not None else None

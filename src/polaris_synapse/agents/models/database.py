@@ -1,77 +1,82 @@
-"""The SQLite file of language models: calls, cases and what was spent. One connection, used by one thread at a time."""
+"""Where calls, cases and spending are kept: in a file of the desk, or in tables that a cluster's services share."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-import anyio.to_thread
+import anyio
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS model_records (
-    digest TEXT PRIMARY KEY, kind TEXT NOT NULL, decision_id TEXT NOT NULL, time_ns INTEGER NOT NULL,
-    size_bytes INTEGER NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS model_records_by_time ON model_records (time_ns);
-CREATE INDEX IF NOT EXISTS model_records_by_decision ON model_records (decision_id);
-CREATE TABLE IF NOT EXISTS model_spending (
-    id INTEGER PRIMARY KEY, day INTEGER NOT NULL, purpose TEXT NOT NULL, decision_id TEXT NOT NULL,
-    settled INTEGER NOT NULL, tokens INTEGER NOT NULL, milliseconds INTEGER NOT NULL, micro_usd INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS model_spending_by_day ON model_spending (day, purpose);
-CREATE INDEX IF NOT EXISTS model_spending_by_decision ON model_spending (decision_id);
-"""
+from polaris_synapse.storage import schema
+from polaris_synapse.storage.database import Database, DatabaseUnavailableError, open_database
+
 FILE_NAME: Final = "models.sqlite3"
-_BUSY_SECONDS_MAX: Final = 5.0
+#: What goes wrong with a database: it is away, its disk is full, its file is damaged.
+DATABASE_ERRORS: Final = (DatabaseUnavailableError, sa.exc.SQLAlchemyError)
+#: Of all processes that reserve at once in one PostgreSQL database, one does and the others wait.
+_RESERVING_LOCK: Final = 7_203_113_941_882_302
 
 T = TypeVar("T")
 
 
 class ModelDatabase:
-    """The file, opened when it is first needed.
+    """The tables ``model_records`` and ``model_spending`` of a database, opened when it is first needed.
 
-    ``run`` does work on it in a thread, so that a disk never holds up the event loop.
+    ``makes_tables``: they are made then too, as nobody else does for a file of the desk's own.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, opened: Callable[[], Database], *, makes_tables: bool = False) -> None:
+        self._open = opened
+        self._makes_tables = makes_tables
+        self._database: Database | None = None
+        self._opening = anyio.Lock()
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS_MAX
-            )
-            # Spending must survive a power cut, or a restart could spend the day's money twice.
-            self._connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_SCHEMA}")
-        return self._connection
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one transaction."""
+        return await (await self._ready()).write(work)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One writing transaction; rolled back where the block raises."""
-        with self._lock:
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which only reads."""
+        return await (await self._ready()).read(work)
 
-    @staticmethod
-    async def run(work: Callable[[], T]) -> T:
-        """``work()`` in a thread. It is finished even where the caller is cancelled: half a settlement is none."""
-        return await anyio.to_thread.run_sync(work)
+    async def close(self) -> None:
+        """Let go of the database. It is opened again where it is needed again."""
+        database, self._database = self._database, None
+        if database is not None:
+            await database.close()
 
-    def close(self) -> None:
-        """Close the file. It is opened again where it is needed again."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+    async def _ready(self) -> Database:
+        if self._database is None:
+            async with self._opening:
+                if self._database is None:
+                    opened = self._open()
+                    if self._makes_tables:
+                        await opened.write(_make_tables)
+                    self._database = opened
+        return self._database
+
+
+def file_database(path: Path) -> ModelDatabase:
+    """The file of a desk in one process."""
+    return ModelDatabase(lambda: opened_database(f"sqlite:///{path}"), makes_tables=True)
+
+
+def opened_database(url: str) -> Database:
+    """A database in which spending survives a power cut, or a restart could spend the day's money twice."""
+    return open_database(url, synchronous="FULL", readers_max=1)
+
+
+def hold_reservations(connection: Connection) -> None:
+    """Let this transaction be the only one that reserves, in any process. The first statement of the transaction.
+
+    SQLite does it by itself where the transaction begins with a change.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_RESERVING_LOCK})"))
+
+
+def _make_tables(connection: Connection) -> None:
+    schema.ORDERS.create_all(connection, tables=[schema.model_records, schema.model_spending])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prometheus_client import CollectorRegistry
 
 from polaris_synapse.agents.models.budget import Budget
 from polaris_synapse.agents.models.calls import CallStore
-from polaris_synapse.agents.models.database import FILE_NAME, ModelDatabase
+from polaris_synapse.agents.models.database import ModelDatabase
 from polaris_synapse.agents.models.guarded import GuardedModel
 from polaris_synapse.agents.models.metrics import ModelMetrics
 from polaris_synapse.agents.models.raw import RawModel
@@ -23,9 +21,11 @@ class ModelsNotInstalledError(RuntimeError):
 class ModelRoom:
     """The language model with its budget and store. ``model`` is None where no provider is configured."""
 
-    def __init__(self, settings: ModelsSettings, directory: Path, clock: Clock, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, settings: ModelsSettings, database: ModelDatabase, clock: Clock, registry: CollectorRegistry
+    ) -> None:
         self.settings = settings
-        self.database = ModelDatabase(directory / FILE_NAME)
+        self.database = database
         self.budget = Budget(self.database, settings.budget)
         self.store = CallStore(self.database, settings.store)
         self._vendors = vendor_models(settings) if settings.providers else []
@@ -34,10 +34,10 @@ class ModelRoom:
             self.model = GuardedModel(self._vendors, self.budget, self.store, clock, settings, ModelMetrics(registry))
 
     async def close(self) -> None:
-        """End the connections and close the file."""
+        """End the connections and let go of the database."""
         for vendor in self._vendors:
             await vendor.close()
-        await self.database.run(self.database.close)
+        await self.database.close()
 
 
 def vendor_models(settings: ModelsSettings) -> list[RawModel]:

@@ -8,7 +8,6 @@ does not cover.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import structlog
 
 from polaris_synapse.agents.models.budget import Amount, Budget, Reservation, cost_micro_usd, worst_case
 from polaris_synapse.agents.models.calls import Call, CallStore
+from polaris_synapse.agents.models.database import DATABASE_ERRORS
 from polaris_synapse.agents.models.metrics import ModelMetrics
 from polaris_synapse.agents.models.port import (
     InvalidOutput,
@@ -92,9 +92,9 @@ class GuardedModel:
                     last = error
                 except ModelError as error:
                     last = error
-                except sqlite3.Error:
+                except DATABASE_ERRORS:
                     # What cannot be accounted for is not spent.
-                    last = ModelUnavailable("The file of calls and spending cannot be used, so no model is asked.")
+                    last = ModelUnavailable("The record of calls and spending cannot be used, so no model is asked.")
                 else:
                     self._metrics.answered(request.purpose, answer)
                     return answer

@@ -13,8 +13,10 @@ from starlette.responses import Response
 from polaris_synapse.agents.sources.normalise import without_hidden
 from polaris_synapse.agents.sources.reader import SymbolView
 from polaris_synapse.agents.sources.service import ReadItem, SourcesService, SourceStatus
+from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.web.authentication import Authenticator
 from polaris_synapse.web.bodies import json_response, query_struct
+from polaris_synapse.web.errors import ApiError
 from polaris_synapse.web.routes import ApiRoute, api_route
 
 _TAG: Final = "Sources"
@@ -75,14 +77,15 @@ class _NoParameters(Struct, frozen=True):
 def sources_routes(service: SourcesService, authenticator: Authenticator) -> list[ApiRoute]:
     """``GET /sources`` and ``GET /sentiment``."""
     endpoints = _Endpoints(service, authenticator)
+    reasons = (Reason.NOT_READY,)
     return [
         api_route(
             "GET", "/sources", endpoints.sources, summary="Where outside texts and figures come from, and how it goes.",
-            tag=_TAG, response=SourcesBody,
+            tag=_TAG, response=SourcesBody, reasons=reasons,
         ),
         api_route(
             "GET", "/sentiment", endpoints.sentiment, summary="What the last outside texts were read as.",
-            description=_NOTICE, tag=_TAG, query=SentimentQuery, response=SentimentBody,
+            description=_NOTICE, tag=_TAG, query=SentimentQuery, response=SentimentBody, reasons=reasons,
         ),
     ]  # fmt: skip
 
@@ -96,12 +99,23 @@ class _Endpoints:
         """GET /sources."""
         await self._authenticator.authenticate(request)
         query_struct(request, _NoParameters)
+        self._require_polling()
         return json_response(SourcesBody(sources=self._service.statuses()))
+
+    def _require_polling(self) -> None:
+        """What was read is remembered where it was read, and outside texts are kept nowhere else."""
+        if self._service.stands_by:
+            raise ApiError(
+                Reason.NOT_READY,
+                "The sources are read by another instance of llm-agents, or are not read yet; ask again.",
+                headers={"retry-after": "1"},
+            )
 
     async def sentiment(self, request: Request) -> Response:
         """GET /sentiment."""
         await self._authenticator.authenticate(request)
         query = query_struct(request, SentimentQuery)
+        self._require_polling()
         found = self._service.readings(symbol=query.symbol, limit=query.limit)
         return json_response(SentimentBody(items=[sentiment_item(one) for one in found]))
 

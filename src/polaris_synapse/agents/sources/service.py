@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Final
 
 import anyio
-import anyio.to_thread
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -34,7 +33,7 @@ from polaris_synapse.agents.sources.port import (
 )
 from polaris_synapse.agents.sources.reader import Reader, Reading, bounded
 from polaris_synapse.agents.sources.settings import ChainAsset, SourcesSettings
-from polaris_synapse.agents.sources.state_file import StateFile
+from polaris_synapse.agents.sources.state_file import SourceStates, StatesNotSavedError
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, BusError
 from polaris_synapse.domain.instruments import Instrument
@@ -105,7 +104,7 @@ class SourcesService:
         sources: Iterable[WiredSource],
         reader: Reader,
         instruments: Callable[[], Sequence[Instrument]],
-        state_file: StateFile,
+        states: SourceStates,
         settings: SourcesSettings,
     ) -> None:
         self._bus = bus
@@ -113,18 +112,25 @@ class SourcesService:
         self._sources = tuple(sources)
         self._reader = reader
         self._instruments = instruments
-        self._state_file = state_file
+        self._states_kept = states
         self._settings = settings
         self._metrics = SourcesMetrics(registry)
         self._states: dict[str, SourceState] = {}
         self._seen: dict[str, None] = {}
         self._saving = anyio.Lock()
+        #: Whether this process reads the sources now.
+        self.polling = False
         self._statuses: dict[str, SourceStatus] = {}
         self._readings: deque[ReadItem] = deque(maxlen=settings.readings_max)
         for wired in self._sources:
             source = wired.source
             self._statuses[source.name] = SourceStatus(name=source.name, kind=source.kind)
             self._metrics.known(source.name)
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether there are sources, and another process reads them, or nobody does yet."""
+        return bool(self._sources) and not self.polling
 
     def statuses(self) -> list[SourceStatus]:
         """How every source does, in the order of the settings."""
@@ -140,23 +146,35 @@ class SourcesService:
         return list(islice(found, limit))
 
     async def run(self) -> None:
-        """Run until cancelled."""
+        """Poll until cancelled, and let go of the sources' connections."""
+        try:
+            await self.poll_until_cancelled()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+
+    async def poll_until_cancelled(self) -> None:
+        """Poll every source; may be begun again, going on from what was kept last, by this process or another."""
         if not self._sources:
             return
         await self._recall()
+        self.polling = True
         try:
             async with anyio.create_task_group() as tasks:
                 for wired in self._sources:
                     tasks.start_soon(self._poll_for_ever, wired)
         finally:
-            with anyio.CancelScope(shield=True):
-                for wired in self._sources:
-                    if wired.close is not None:
-                        await wired.close()
+            self.polling = False
+
+    async def close(self) -> None:
+        """Let go of the sources' connections."""
+        for wired in self._sources:
+            if wired.close is not None:
+                await wired.close()
 
     async def _recall(self) -> None:
         """Go on where the last process was. States of sources that are gone are forgotten."""
-        known = await anyio.to_thread.run_sync(self._state_file.load)
+        known = await self._states_kept.load()
         self._states = {wired.key: known[wired.key] for wired in self._sources if wired.key in known}
         for state in self._states.values():
             self._remember(state.seen)
@@ -269,10 +287,10 @@ class SourcesService:
         self._states[key] = state
         async with self._saving:
             try:
-                await anyio.to_thread.run_sync(self._state_file.save, dict(self._states))
-            except OSError as error:
+                await self._states_kept.save(dict(self._states))
+            except StatesNotSavedError as error:
                 # What was published stays published; after a restart some of it comes again and counts once.
-                _log.warning("sources_state_not_saved", error=error.strerror)
+                _log.warning("sources_state_not_saved", error=str(error))
 
     def _succeeded(self, source: Source, polled: Polled, tally: _Tally) -> None:
         now_ns = self._clock.now_ns()

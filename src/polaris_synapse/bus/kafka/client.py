@@ -18,13 +18,14 @@ import structlog
 from msgspec.structs import replace
 
 from polaris_synapse.bus.core import Envelope
+from polaris_synapse.bus.kafka.bundles import Packer, tags_of
 from polaris_synapse.bus.kafka.gathering import Gathering
 from polaris_synapse.bus.kafka.outlet import Outlet, OutletFullError
 from polaris_synapse.bus.kafka.partition import Local
 from polaris_synapse.bus.kafka.routing import Destinations
 from polaris_synapse.bus.kafka.settings import KafkaHostSettings
 from polaris_synapse.bus.kafka.tail import TailReader
-from polaris_synapse.bus.kafka.wire import Record, RecordError, headers_of, read_record
+from polaris_synapse.bus.kafka.wire import Record, RecordError, Source, holds_any, read_records
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.bus.requests import WaitingRequests
 from polaris_synapse.bus.subscriptions import BusSubscription, Subscriptions
@@ -71,21 +72,37 @@ class KafkaBus:
         self._subscriptions = Subscriptions()
         self._heights: dict[tuple[str, int, str], tuple[int, int]] = {}
         self._running = False
-        topics: dict[str, Iterable[int]] = {topic: range(destinations.partitions(topic)) for topic in self._facts}
-        topics[ANSWERS] = (self._reply,)
-        self._tail = TailReader(
-            settings.tail_consumer(self.client),
-            topics,
-            settings.topic,
-            self._take,
-            broker_seconds=settings.broker_seconds_max,
-        )
+        #: The types that somebody here listens to, as the header ``kinds`` names them.
+        self._heard: frozenset[bytes] = frozenset()
+        #: Commands of this turn of the event loop by topic, partition and where to answer, and their requests' ids.
+        self._asked: dict[tuple[str, int, int], tuple[Packer, list[str]]] = {}
+        # Answers are read by themselves: somebody waits for each, while facts may come a few at a time.
+        self._tails = [
+            TailReader(
+                settings.tail_consumer(f"{self.client}-answers"),
+                {ANSWERS: (self._reply,)},
+                settings.topic,
+                self._take_answers,
+                broker_seconds=settings.broker_seconds_max,
+            )
+        ]
+        if self._facts:
+            self._tails.append(
+                TailReader(
+                    settings.gathering_tail_consumer(self.client),
+                    {topic: range(destinations.partitions(topic)) for topic in self._facts},
+                    settings.topic,
+                    self._take_facts,
+                    broker_seconds=settings.broker_seconds_max,
+                )
+            )
 
     # --- life ---
 
     async def start(self) -> None:
         """Begin to hear. Raises KafkaException where no broker answers."""
-        await self._tail.start()
+        for tail in self._tails:
+            await tail.start()
         self._running = True
 
     async def stop(self) -> None:
@@ -93,7 +110,8 @@ class KafkaBus:
         self._running = False
         self._waiting.refuse_all(Reason.SHUTTING_DOWN, "the service is shutting down")
         self._subscriptions.close()
-        await self._tail.stop()
+        for tail in self._tails:
+            await tail.stop()
 
     def readiness(self) -> dict[str, Callable[[], str | None]]:
         """Checks by name."""
@@ -102,10 +120,11 @@ class KafkaBus:
     def _check(self) -> str | None:
         if not self._running:
             return "the bus is not running"
-        problem = self._tail.failure or self._outlet.failure or self._requests_outlet.failure
-        if problem:
+        failures = (*(tail.failure for tail in self._tails), self._outlet.failure, self._requests_outlet.failure)
+        if problem := next(filter(None, failures), ""):
             return problem
-        return f"a broker is away: {self._tail.trouble}" if self._tail.trouble else None
+        trouble = next((tail.trouble for tail in self._tails if tail.trouble), "")
+        return f"a broker is away: {trouble}" if trouble else None
 
     # --- the port ---
 
@@ -141,60 +160,69 @@ class KafkaBus:
             self._gatherings.pop(request_id, None)
             done(result)
 
+        self._waiting.call_when_done(request_id, settled)
+        for topic, partition in self._destinations.of(command):
+            self._ask(topic, partition, command, self._reply if (topic, partition) in answering else -1)
+
+    def _ask(self, topic: str, partition: int, command: Command, reply: int) -> None:
+        """Put a command behind what else is asked there in this turn of the event loop; they leave together."""
+        found = self._asked.get((topic, partition, reply))
+        if found is None:
+            found = self._asked[topic, partition, reply] = (Packer(), [])
+            if len(self._asked) == 1:
+                asyncio.get_running_loop().call_soon(self._send_asked)
+        packer, request_ids = found
+        packer.add(topic, partition, command, None, reply)
+        request_ids.append(command.request_id)
+
+    def _send_asked(self) -> None:
+        asked, self._asked = self._asked, {}
+        for packer, request_ids in asked.values():
+            try:
+                for parcel in packer.take():
+                    self._requests_outlet.send_parcel(parcel, self._unless_confirmed(request_ids))
+            except OutletFullError as error:
+                for request_id in request_ids:
+                    self._waiting.refuse(request_id, Reason.OVERLOADED, str(error))
+
+    def _unless_confirmed(self, request_ids: Sequence[str]) -> Callable[[int, str], None]:
         def delivered(_offset: int, error: str) -> None:
             if error:
                 # It may be on the log all the same: whoever asked is told that the outcome is not known.
-                self._waiting.refuse(request_id, Reason.TIMED_OUT, f"the brokers did not confirm it: {error}")
+                for request_id in request_ids:
+                    self._waiting.refuse(request_id, Reason.TIMED_OUT, f"the brokers did not confirm it: {error}")
 
-        self._waiting.call_when_done(request_id, settled)
-        try:
-            self._produce(self._requests_outlet, command, delivered, frozenset(answering))
-        except OutletFullError as error:
-            self._waiting.refuse(request_id, Reason.OVERLOADED, str(error))
-
-    def _produce(
-        self,
-        outlet: Outlet,
-        message: Message,
-        delivered: Callable[[int, str], None],
-        answering: frozenset[tuple[str, int]] = frozenset(),
-    ) -> int:
-        """Send a message everywhere it belongs; how many records that were."""
-        places = self._destinations.of(message)
-        for place in places:
-            reply = self._reply if place in answering else -1
-            outlet.send(place[0], place[1], message, headers_of(None, reply), delivered)
-        return len(places)
+        return delivered
 
     async def send(self, messages: Iterable[Message], /) -> int:
         """See Bus.send. Returns the last record's offset in its partition."""
         self._admit()
-        group = tuple(messages)
+        packer = Packer()
+        for message in messages:
+            places = self._destinations.of(message)
+            if not places:
+                raise ValueError(f"{type(message).__name__} goes to no topic of the brokers")
+            for topic, partition in places:
+                packer.add(topic, partition, message, None)
+        parcels = packer.take()
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        left = 0
-        begun = False
-        last = 0
+        left = len(parcels)
 
         def delivered(offset: int, error: str) -> None:
-            nonlocal left, last
+            nonlocal left
             left -= 1
-            last = offset
             if error and not future.done():
                 future.set_exception(BusError(Reason.TIMED_OUT, f"the brokers did not confirm it: {error}"))
-            elif begun and not left and not future.done():
-                future.set_result(last)
+            elif not left and not future.done():
+                future.set_result(offset)
 
-        for message in group:
-            if not self._destinations.of(message):
-                raise ValueError(f"{type(message).__name__} goes to no topic of the brokers")
+        if not parcels:
+            return 0
         try:
-            for message in group:
-                left += self._produce(self._outlet, message, delivered)
+            for parcel in parcels:
+                self._outlet.send_parcel(parcel, delivered)
         except OutletFullError as error:
             raise BusError(Reason.OVERLOADED, str(error)) from None
-        begun = True
-        if not left and not future.done():
-            future.set_result(last)
         return await future
 
     def post(self, message: Message, /) -> None:
@@ -216,10 +244,12 @@ class KafkaBus:
     @asynccontextmanager
     async def _subscribed(self, subscription: BusSubscription) -> AsyncIterator[BusSubscription]:
         self._subscriptions.add(subscription)
+        self._heard = tags_of(self._subscriptions.listeners)
         try:
             yield subscription
         finally:
             self._subscriptions.remove(subscription)
+            self._heard = tags_of(self._subscriptions.listeners)
 
     @property
     def subscribers(self) -> frozenset[str]:
@@ -243,21 +273,20 @@ class KafkaBus:
             self._publish(source.core, source.partition, source.offset, source.index, output.message, self._local)
         self._subscriptions.flush()
 
-    def _take(self, records: Sequence[tuple[str, Any]]) -> None:
-        """Records of the tail: answers end waits, facts go to whoever listens."""
+    def _take_answers(self, records: Sequence[tuple[str, Any]]) -> None:
         for topic, raw in records:
-            try:
-                record = read_record(topic, raw)
-            except RecordError as error:
-                _log.error("kafka_record_unreadable", topic=topic, offset=raw.offset(), error=str(error))
-                continue
-            if topic == ANSWERS:
+            for record in _read(topic, raw):
                 self._answered(record)
-            elif record.source is not None and self._is_new(record):
+
+    def _take_facts(self, records: Sequence[tuple[str, Any]]) -> None:
+        for topic, raw in records:
+            if not holds_any(raw, self._heard):
+                continue
+            topics = frozenset({topic})
+            for record in _read(topic, raw):
                 source = record.source
-                self._publish(
-                    source.core, source.partition, source.offset, source.index, record.message, frozenset({topic})
-                )
+                if source is not None and self._is_new(record, source):
+                    self._publish(source.core, source.partition, source.offset, source.index, record.message, topics)
         self._subscriptions.flush()
 
     def _answered(self, record: Record) -> None:
@@ -272,9 +301,7 @@ class KafkaBus:
             answer = whole
         self._waiting.answer(answer)
 
-    def _is_new(self, record: Record) -> bool:
-        source = record.source
-        assert source is not None
+    def _is_new(self, record: Record, source: Source) -> bool:
         key = (source.name, record.partition, record.topic)
         height = (source.offset, source.index)
         if height <= self._heights.get(key, (-1, -1)):
@@ -298,6 +325,15 @@ class KafkaBus:
                         message=message,  # type: ignore[arg-type]  # AnyMessage is the union of every Message
                     )
                 )
+
+
+def _read(topic: str, raw: Any) -> list[Record]:
+    """The messages of a record; none where it cannot be read, which is logged."""
+    try:
+        return read_records(topic, raw)
+    except RecordError as error:
+        _log.error("kafka_record_unreadable", topic=topic, offset=raw.offset(), error=str(error))
+        return []
 
 
 def inboxes_of(partitions: Mapping[str, int]) -> dict[str, int]:

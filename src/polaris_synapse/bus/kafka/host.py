@@ -23,19 +23,26 @@ from msgspec import Struct
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core, SnapshotError
+from polaris_synapse.bus.kafka.bundles import Packer
 from polaris_synapse.bus.kafka.metrics import KafkaMetrics
 from polaris_synapse.bus.kafka.outlet import Outlet
 from polaris_synapse.bus.kafka.partition import Local, Output, PartitionFold, PartitionSnapshot
 from polaris_synapse.bus.kafka.reader import FINAL_NOTE, Committed, Fence, GroupReader
 from polaris_synapse.bus.kafka.routing import Destinations
-from polaris_synapse.bus.kafka.settings import KafkaHostSettings
+from polaris_synapse.bus.kafka.settings import PATIENT_ROOMS, KafkaHostSettings
 from polaris_synapse.bus.kafka.snapshot_store import SnapshotStore, SnapshotStoreError
-from polaris_synapse.bus.kafka.wire import headers_of, read_record
+from polaris_synapse.bus.kafka.wire import headers_of, read_records
 from polaris_synapse.domain.messages import HostStarted
+from polaris_synapse.domain.topics import AGENTS, BOOKS, COMPLIANCE, TRADES
 
 _STORE_RETRY_SECONDS: Final = 0.5
 #: The note of a commit: commands of inputs up to this offset may have been handed to shells.
 _RELEASED: Final = "released:"
+#: Outputs that are gathered before they are handed over, however many inputs there are still to fold.
+_GATHERED_MAX: Final = 2_000
+#: Where nobody waits for what is said. Answers, other inboxes and whatever read models show leave at once: who has an
+#: answer may read what follows from it.
+_PATIENT: Final = frozenset({COMPLIANCE, AGENTS, TRADES, BOOKS})
 _log = structlog.get_logger("polaris_synapse.bus.kafka")
 
 
@@ -56,7 +63,10 @@ class PartitionState(Struct, frozen=True, kw_only=True):
 
 
 class _Emission:
-    """Outputs of the inputs up to ``offset`` that the brokers have not confirmed."""
+    """What was said of the inputs up to ``offset``: how many things keep it from being safe.
+
+    Those are records that the brokers have not confirmed, and what is gathering, which counts as one.
+    """
 
     __slots__ = ("offset", "waiting")
 
@@ -70,6 +80,13 @@ class _Partition:
 
     def __init__(self, fold: PartitionFold, silent_below: int, live_from: int, up_to_date_at: int) -> None:
         self.fold = fold
+        sender = f"{fold.core.name}/{fold.partition}"
+        #: What somebody waits for, and what may gather for a moment.
+        self.urgent, self.patient = Packer(sender), Packer(sender)
+        #: The emissions of which a part gathers, since when nothing was sent of it, and when that happens.
+        self.gathering: list[_Emission] = []
+        self.gathered_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
         self.silent_below = silent_below
         self.live_from = live_from
         self.up_to_date_at = up_to_date_at
@@ -146,8 +163,9 @@ class KafkaCoreHost:
         self._paused = False
         self._store_problem = ""
         self._failure = ""
+        consumer = settings.gathering_group_consumer if room in PATIENT_ROOMS else settings.group_consumer
         self._reader = GroupReader(
-            settings.group_consumer(group, client),
+            consumer(group, client),
             settings.topic(self.topic),
             self,
             batch_max=settings.batch_messages_max,
@@ -314,6 +332,7 @@ class KafkaCoreHost:
         return final
 
     async def _drain(self, partition: _Partition) -> None:
+        self._send_gathered(partition)
         partition.settle()
         if partition.emissions:
             partition.idle.clear()
@@ -348,15 +367,17 @@ class KafkaCoreHost:
         if self._outlet.failure:
             raise self._fail(f"the producer cannot go on: {self._outlet.failure}")
         local: list[Local] = []
-        touched: set[int] = set()
+        touched: dict[int, _Partition] = {}
         for raw in records:
-            partition = self._partitions.get(raw.partition())
+            number = raw.partition()
+            partition = self._partitions.get(number)
             if partition is None or raw.offset() <= partition.fold.offset:
                 continue
             self._fold(partition, raw, local)
-            touched.add(raw.partition())
-        for number in touched:
-            self._after_batch(self._partitions[number])
+            touched[number] = partition
+        for partition in touched.values():
+            self._send(partition)
+            self._after_batch(partition)
         self._hold_back()
         return self._fence(local) if local and self._deliver is not None else None
 
@@ -387,38 +408,79 @@ class KafkaCoreHost:
         outputs: list[Output] = []
         commands: list[Local] = []
         offset = raw.offset()
-        fold = partition.fold
+        fold, inputs = partition.fold, self._metrics.inputs
         try:
-            record = read_record(self.topic, raw)
-            fold.take(record, outputs, commands)
+            for record in read_records(self.topic, raw):
+                fold.take(record, outputs, commands)
+                partition.since_snapshot += 1
+                kind = type(record.message)
+                inputs[kind] = inputs.get(kind, 0) + 1
         except Exception as error:
             raise self._fail(f"{self.topic}/{fold.partition} stopped at offset {offset}: {error}") from error
-        partition.since_snapshot += 1
-        kind = type(record.message)
-        self._metrics.inputs[kind] = self._metrics.inputs.get(kind, 0) + 1
         if offset >= partition.live_from:
             local += commands
         if not outputs or offset < partition.silent_below:
             return
-        emission = _Emission(offset)
-        partition.emissions.append(emission)
+        urgent, patient = partition.urgent, partition.patient
         for output in outputs:
-            emission.waiting += 1
-            self._send(partition, emission, output)
+            packer = patient if output.topic in _PATIENT else urgent
+            packer.add(output.topic, output.partition, output.message, output.source)
+        if urgent.messages + patient.messages >= _GATHERED_MAX:
+            self._send(partition)
 
-    def _send(self, partition: _Partition, emission: _Emission, output: Output) -> None:
+    def _send(self, partition: _Partition) -> None:
+        """Hand over what was said since the last time, as one record a place; what may gather does for a moment."""
+        urgent, patient = partition.urgent, partition.patient
+        if not urgent.messages and not patient.messages:
+            return
+        emission = _Emission(partition.fold.offset)
+        partition.emissions.append(emission)
+        if urgent.messages:
+            self._hand_over(partition, urgent, [emission])
+        if not patient.messages:
+            return
+        emission.waiting += 1
+        partition.gathering.append(emission)
+        loop = asyncio.get_running_loop()
+        left = partition.gathered_at + self._settings.gather_seconds - loop.time()
+        if left <= 0 or patient.messages >= _GATHERED_MAX:
+            self._send_gathered(partition)
+        elif partition.timer is None:
+            partition.timer = loop.call_later(left, self._send_gathered, partition)
+
+    def _send_gathered(self, partition: _Partition) -> None:
+        """Hand over what has gathered; a partition that has gone leaves it to its successor."""
+        if partition.timer is not None:
+            partition.timer.cancel()
+            partition.timer = None
+        emissions, partition.gathering = partition.gathering, []
+        if not emissions or not partition.is_ours:
+            return
+        partition.gathered_at = asyncio.get_running_loop().time()
+        self._hand_over(partition, partition.patient, emissions)
+        for emission in emissions:
+            emission.waiting -= 1
+
+    def _hand_over(self, partition: _Partition, packer: Packer, emissions: Sequence[_Emission]) -> None:
+        """Send everything in ``packer``, for which ``emissions`` wait."""
+        self._metrics.outputs += packer.messages
+        parcels = packer.take()
+        for emission in emissions:
+            emission.waiting += len(parcels)
+
         def delivered(_offset: int, error: str) -> None:
             if error:
                 # Nothing times out in the producer's queue, so this is the end of it, and of this process.
                 self._outlet.failure = self._outlet.failure or error
                 return
-            emission.waiting -= 1
-            if not emission.waiting:
+            for emission in emissions:
+                emission.waiting -= 1
+            if not emissions[0].waiting:
                 partition.settle()
                 self._keep_snapshot(partition)
 
-        self._metrics.outputs += 1
-        self._outlet.send(output.topic, output.partition, output.message, headers_of(output.source), delivered)
+        for parcel in parcels:
+            self._outlet.send_parcel(parcel, delivered)
 
     def _after_batch(self, partition: _Partition) -> None:
         if not partition.emissions:

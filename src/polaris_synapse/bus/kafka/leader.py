@@ -41,6 +41,13 @@ class Leader:
         """Whether this process is the leader now."""
         return self._task is not None
 
+    def readiness(self) -> dict[str, Callable[[], str | None]]:
+        """A check by name: until the group has answered once nobody knows whether the work is done by anybody."""
+        return {self.group: self._check}
+
+    def _check(self) -> str | None:
+        return None if self._reader.joined else f"the group has not answered yet: {self._reader.trouble or 'joining'}"
+
     async def run(self) -> None:
         """Stand by and lead until cancelled or ``stop``."""
         try:

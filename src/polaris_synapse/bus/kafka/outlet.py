@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 
-from polaris_synapse.bus.core import encode_message
+from polaris_synapse.bus.kafka.bundles import Parcel, single
 from polaris_synapse.bus.kafka.wire import Headers
 from polaris_synapse.domain.messages import Message
-from polaris_synapse.domain.topics import ROUTES
 
 _POLL_SECONDS: Final = 0.1
+_GATHER_SECONDS: Final = 0.001
 _log = structlog.get_logger("polaris_synapse.bus.kafka")
 
 #: Called on the event loop with the offset, or with what went wrong.
@@ -28,7 +29,7 @@ Delivered = Callable[[int, str], None]
 
 
 class OutletFullError(RuntimeError):
-    """Too many records wait for the brokers already; nothing was taken."""
+    """Too many messages wait for the brokers already; nothing was taken."""
 
 
 class Outlet:
@@ -42,9 +43,10 @@ class Outlet:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._done: deque[tuple[Delivered, int, str]] = deque()
+        self._done: deque[tuple[Delivered, int, int, str]] = deque()
         self._wake_lock = threading.Lock()
         self._woken = False
+        #: Messages that the brokers have not confirmed, of those that somebody wants to know about.
         self.waiting = 0
         #: Why nothing more can be sent, empty while all is well.
         self.failure = ""
@@ -61,28 +63,32 @@ class Outlet:
         self._thread.start()
 
     def send(self, topic: str, partition: int, message: Message, headers: Headers, delivered: Delivered | None) -> None:
-        """Hand over one record, under its route's key; ``delivered`` is called on the loop. Raises OutletFullError."""
-        name = self._names.get(topic)
+        """Hand over one message as a record of its own; see ``send_parcel``."""
+        self.send_parcel(single(topic, partition, message, headers), delivered)
+
+    def send_parcel(self, parcel: Parcel, delivered: Delivered | None) -> None:
+        """Hand over one record; ``delivered`` is called on the loop. Raises OutletFullError."""
+        name = self._names.get(parcel.topic)
         if name is None:
-            name = self._names[topic] = self._topic_name(topic)
+            name = self._names[parcel.topic] = self._topic_name(parcel.topic)
         try:
             self._producer.produce(
                 name,
-                value=encode_message(message),
-                # The partition is given; the key is for compaction and for whoever reads the topics.
-                key=ROUTES[type(message)].key(message).encode("utf-8", "surrogatepass"),
-                partition=partition,
-                headers=headers or None,
-                on_delivery=self._callback(delivered) if delivered is not None else None,
+                value=parcel.value,
+                key=parcel.key,
+                partition=parcel.partition,
+                headers=parcel.headers or None,
+                on_delivery=self._callback(delivered, parcel.messages) if delivered is not None else None,
             )
         except BufferError:
-            raise OutletFullError(f"{self.waiting} records wait for the brokers already") from None
-        self.waiting += delivered is not None
+            raise OutletFullError(f"{self.waiting} messages wait for the brokers already") from None
+        if delivered is not None:
+            self.waiting += parcel.messages
 
-    def _callback(self, delivered: Delivered) -> Callable[[Any, Any], None]:
+    def _callback(self, delivered: Delivered, messages: int) -> Callable[[Any, Any], None]:
         def on_delivery(error: Any, record: Any) -> None:
             # In the polling thread: one wake-up of the loop serves everything that was delivered meanwhile.
-            self._done.append((delivered, -1 if error else record.offset(), error.str() if error else ""))
+            self._done.append((delivered, messages, -1 if error else record.offset(), error.str() if error else ""))
             self._wake()
 
         return on_delivery
@@ -103,8 +109,8 @@ class Outlet:
         with self._wake_lock:
             self._woken = False
         while self._done:
-            delivered, offset, error = self._done.popleft()
-            self.waiting -= 1
+            delivered, messages, offset, error = self._done.popleft()
+            self.waiting -= messages
             delivered(offset, error)
 
     def _on_error(self, error: Any) -> None:
@@ -119,6 +125,8 @@ class Outlet:
         while not self._stopping:
             if self._producer.poll(_POLL_SECONDS):
                 self.trouble = ""
+                # What is confirmed meanwhile is told together: nobody waits for it to the millisecond.
+                time.sleep(_GATHER_SECONDS)
 
     async def stop(self, seconds_max: float) -> int:
         """Wait until everything is safe, at most so long, and return how many records were not."""

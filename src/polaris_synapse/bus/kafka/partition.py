@@ -24,6 +24,8 @@ from polaris_synapse.domain.messages import Answer, ListInstrument, Message, Set
 from polaris_synapse.domain.topics import ANSWERS
 
 _HOST_VERSION: Final = 1
+#: Beyond every position in a record.
+_WHOLE: Final = 2**31
 #: Every partition of risk takes these commands; the first of them announces those that it accepted.
 ANNOUNCING_CORE: Final = "risk"
 ANNOUNCED: Final[frozenset[type[Message]]] = frozenset({ListInstrument, SetInstrumentStatus})
@@ -93,6 +95,11 @@ class PartitionFold:
         self._announces = core.name == ANNOUNCING_CORE and partition == 0
         self.host = HostPart()
         self.skipped = 0
+        self._places: dict[tuple[str, int], str] = {}
+        #: The last message folded of the record at ``offset``; a snapshot is always of a whole record.
+        self._position = _WHOLE
+        #: Outputs of that record so far: together they are one input's.
+        self._said = 0
 
     @property
     def offset(self) -> int:
@@ -100,9 +107,14 @@ class PartitionFold:
         return self.host.offset
 
     def take(self, record: Record, outputs: list[Output], local: list[Local]) -> None:
-        """Fold one record; what the core says is appended. Raises SequenceGapError, or what a core's bug raises."""
+        """Fold one message; what the core says is appended. Raises SequenceGapError, or what a core's bug raises."""
         host = self.host
-        assert record.offset > host.offset, "records come in the order of their offsets"
+        if record.offset > host.offset:
+            self._said = 0
+        else:
+            assert record.offset == host.offset, "records come in the order of their offsets"
+            assert record.position > self._position, "messages come in the order of their record"
+        self._position = record.position
         if record.source is not None and not self._is_new(record.source):
             host.offset = record.offset
             self.skipped += 1
@@ -115,11 +127,14 @@ class PartitionFold:
             host.last_time_ns = message.time_ns
         produced = self.core.apply(message)
         host.offset = record.offset
-        for index, output in enumerate(produced):
+        first = self._said
+        # One more than what was said: the number of an announcement.
+        self._said = first + len(produced) + 1
+        for index, output in enumerate(produced, start=first):
             self._address(record, index, output, outputs, local)
         if self._announces and type(message) in ANNOUNCED and is_accepted(message, produced):  # type: ignore[arg-type]
             # No core says that an instrument was listed or halted; the read models need it.
-            outputs.append(self._numbered_output(INSTRUMENTS, 0, message, record.offset, len(produced)))
+            outputs.append(self._numbered_output((INSTRUMENTS, 0), message, record.offset, self._said - 1))
 
     def _is_new(self, source: Source) -> bool:
         heights = self.host.heights
@@ -150,15 +165,17 @@ class PartitionFold:
             return
         if self._destinations.is_local(type(output)):
             local.append(Local(output, Source(name, partition, offset, index)))
-        for topic, target in self._destinations.of(output):
-            outputs.append(self._numbered_output(topic, target, output, offset, index))
+        outputs += [self._numbered_output(place, output, offset, index) for place in self._destinations.of(output)]
 
-    def _numbered_output(self, topic: str, target: int, message: Message, offset: int, index: int) -> Output:
+    def _numbered_output(self, place: tuple[str, int], message: Message, offset: int, index: int) -> Output:
         number = 0
         if self._numbered:
-            sent, place = self.host.sent, f"{topic}/{target}"
-            number = sent[place] = sent.get(place, 0) + 1
-        return Output(topic, target, message, Source(self.core.name, self.partition, offset, index, number))
+            name = self._places.get(place)
+            if name is None:
+                name = self._places[place] = f"{place[0]}/{place[1]}"
+            sent = self.host.sent
+            number = sent[name] = sent.get(name, 0) + 1
+        return Output(place[0], place[1], message, Source(self.core.name, self.partition, offset, index, number))
 
     def snapshot(self) -> PartitionSnapshot:
         """The state after the last record."""
@@ -189,6 +206,7 @@ class PartitionFold:
         if self.core.state_hash() != snapshot.state_hash:
             raise SnapshotError(f"{snapshot.core} is not in the state of its snapshot after restoring it")
         self.host = host
+        self._position, self._said = _WHOLE, 0
 
     def describe(self) -> dict[str, Any]:
         """Where it stands, for people: core, partition, offset and what was skipped."""

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError as FutureCancelledError
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ import structlog
 from msgspec import Struct
 
 from polaris_synapse.bus.kafka.ends import watermarks
+from polaris_synapse.bus.kafka.turns import turns
 
 _POLL_SECONDS: Final = 0.05
 #: Taking a partition over may mean a long replay of state; the group waits max.poll.interval.ms, five minutes.
@@ -190,12 +192,10 @@ class GroupReader:
         good = [record for record in records if not self._is_error(record)]
         if good:
             self.trouble = ""
-            fence = self._await(self._read(good), _TAKE_OVER_SECONDS_MAX)
+        for group in turns(good):
+            fence = self._on_loop(partial(self._owner.read, group))
             if fence is not None and self._has_passed(fence):
                 self._on_loop(fence.then)
-
-    async def _read(self, records: Sequence[Any]) -> Fence | None:
-        return self._owner.read(records)
 
     def _has_passed(self, fence: Fence) -> bool:
         """Commit what a fence asks for; False where the group does not take it from here."""
@@ -301,13 +301,21 @@ class GroupReader:
 
     # --- between the two ---
 
-    def _on_loop(self, action: Callable[[], None]) -> None:
+    def _on_loop(self, action: Callable[[], T]) -> T:
         """Run something on the event loop and wait for it; what it raises is raised here."""
+        done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
-        async def run() -> None:
-            action()
+        def run() -> None:
+            try:
+                done.put((action(), None))
+            except Exception as error:  # it is raised in the thread that waits
+                done.put((None, error))
 
-        self._await(run(), _TAKE_OVER_SECONDS_MAX)
+        self._post(run)
+        result, error = done.get(timeout=_TAKE_OVER_SECONDS_MAX)
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # None only where the action returns it
 
     def _await(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         assert self._loop is not None

@@ -7,7 +7,7 @@ as a symbol's mark for the accounts of risk. The partition counts are part of wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -19,6 +19,8 @@ from polaris_synapse.domain.topics import ROUTES
 #: Order ids are a counter times this plus the partition of risk that made them (see the risk core).
 ORDER_ID_PARTITIONS: Final = 1024
 ACCOUNT_SCOPE: Final = "account:"
+#: Keys whose places are remembered, before all are forgotten: some hundred bytes each.
+_KNOWN_MAX: Final = 200_000
 
 #: The key by which one inbox takes one type of message, where it is not the route's own. ``"*"`` is everybody.
 _KEYS: Final[dict[tuple[str, type[Message]], Callable[[Message], str]]] = {
@@ -58,6 +60,11 @@ _PARTITIONS: Final[dict[tuple[str, type[Message]], Callable[[Message], int]]] = 
 }
 
 
+def _goes_by_key(kind: type[Message], topics: Sequence[str]) -> bool:
+    """Whether two messages of a type with the same key of their route go to the same places."""
+    return not any((topic, kind) in _PARTITIONS or (topic, kind) in _KEYS for topic in topics)
+
+
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key: a CRC-32, the same in every process and version."""
     return crc32(key.encode("utf-8", "surrogatepass")) % partitions
@@ -76,6 +83,9 @@ class Destinations:
         self._local = frozenset(
             kind for kind, route in ROUTES.items() if any(topic in t.COMMAND_TOPICS for topic in route.topics)
         )
+        #: The types whose places follow from their route's key alone, and the places of the keys that were met.
+        self._by_key = frozenset(kind for kind, found in self._topics.items() if _goes_by_key(kind, found))
+        self._known: dict[tuple[type[Message], str], tuple[tuple[str, int], ...]] = {}
 
     def is_local(self, kind: type[Message]) -> bool:
         """Whether a shell in the same process acts on this type."""
@@ -85,12 +95,21 @@ class Destinations:
         """How many partitions a topic has. Raises KeyError for one that is not on the brokers."""
         return self._partitions[topic]
 
-    def of(self, message: Message) -> list[tuple[str, int]]:
+    def of(self, message: Message) -> tuple[tuple[str, int], ...]:
         """The topics and partitions of a message, answers left out: they go to who asked."""
-        found: list[tuple[str, int]] = []
-        for topic in self._topics[type(message)]:
-            found += self.in_topic(topic, message)
+        kind = type(message)
+        if kind not in self._by_key:
+            return self._find(kind, message)
+        key = (kind, ROUTES[kind].key(message))
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            found = self._known[key] = self._find(kind, message)
         return found
+
+    def _find(self, kind: type[Message], message: Message) -> tuple[tuple[str, int], ...]:
+        return tuple(place for topic in self._topics[kind] for place in self.in_topic(topic, message))
 
     def in_topic(self, topic: str, message: Message) -> tuple[tuple[str, int], ...]:
         """The partitions of one topic that a message goes to."""

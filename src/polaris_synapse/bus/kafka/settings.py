@@ -9,6 +9,9 @@ from msgspec import Struct
 
 #: What librdkafka may say in its own words: nothing. Problems come back as errors, and those are logged.
 _SILENT: Final = 0
+_GATHERED_BYTES: Final = 262_144
+#: Rooms behind the orders: no order's answer waits for them.
+PATIENT_ROOMS: Final = frozenset({"compliance", "agents"})
 
 
 class KafkaHostSettings(Struct, frozen=True, kw_only=True):
@@ -20,7 +23,9 @@ class KafkaHostSettings(Struct, frozen=True, kw_only=True):
     two snapshots. ``outputs_waiting_max``: outputs that may wait for the brokers before no more inputs are read;
     reading goes on at half of it. ``requests_waiting_max``: commands that may wait for an answer in one process.
     ``drain_seconds_max``: how long a partition that leaves may take to let go. ``session_seconds``: how long a process
-    may be silent before its partitions go to others.
+    may be silent before its partitions go to others. ``gather_seconds``: for how long what no answer waits for may
+    gather, so that much of it travels together: what goes to PATIENT_ROOMS where it is said, their inboxes and facts
+    where they are read.
     """
 
     bootstrap: str
@@ -37,6 +42,7 @@ class KafkaHostSettings(Struct, frozen=True, kw_only=True):
     session_seconds: float = 10.0
     broker_seconds_max: float = 20.0
     heartbeat_seconds: float = 5.0
+    gather_seconds: float = 0.02
 
     def __repr__(self) -> str:
         """Without the options, which may hold a password."""
@@ -109,7 +115,7 @@ class KafkaHostSettings(Struct, frozen=True, kw_only=True):
                 "session.timeout.ms": int(self.session_seconds * 1000),
                 "heartbeat.interval.ms": max(int(self.session_seconds * 1000) // 5, 200),
                 "max.poll.interval.ms": 300_000,
-                "fetch.wait.max.ms": 100,
+                "fetch.wait.max.ms": 200,
                 "queued.max.messages.kbytes": 16_384,
             }
             | dict(self.options)
@@ -118,3 +124,16 @@ class KafkaHostSettings(Struct, frozen=True, kw_only=True):
     def tail_consumer(self, client: str) -> dict[str, Any]:
         """Configuration of a reader without a group that starts at the end."""
         return self.group_consumer(f"tail-{client}", client) | {"group.id": f"{self.topic_prefix}tail-{client}"}
+
+    def gathering_group_consumer(self, group: str, client: str) -> dict[str, Any]:
+        """A member of a group that reads what nobody waits for one by one."""
+        return self.group_consumer(group, client) | self._gathering()
+
+    def gathering_tail_consumer(self, client: str) -> dict[str, Any]:
+        """A reader without a group of what nobody waits for one by one."""
+        return self.tail_consumer(client) | self._gathering()
+
+    def _gathering(self) -> dict[str, Any]:
+        # The broker answers once it has so much, or after so long.
+        wait_ms = max(int(self.gather_seconds * 1000), 1)
+        return {"fetch.min.bytes": _GATHERED_BYTES, "fetch.wait.max.ms": wait_ms} | dict(self.options)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from polaris_synapse.bus.kafka.ends import watermarks
+from polaris_synapse.bus.kafka.turns import turns
 
 _POLL_SECONDS: Final = 0.1
 _FULL_SECONDS: Final = 0.02
@@ -85,7 +86,8 @@ class TailReader:
                     self._probe()
                 first = self._consumer.poll(_POLL_SECONDS)
                 if first is not None:
-                    self._hand_over([first, *self._consumer.consume(_BATCH_MAX, 0)])
+                    for batch in turns([first, *self._consumer.consume(_BATCH_MAX, 0)]):
+                        self._hand_over(batch)
         except Exception as error:  # whatever ends the thread is told through readiness
             self.failure = str(error)
             _log.critical("kafka_tail_failed", error=str(error), exc_info=error)

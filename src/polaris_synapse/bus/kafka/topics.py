@@ -77,7 +77,7 @@ class TopicsError(RuntimeError):
 _SHORT_LIVED: Final = frozenset({t.MARKET_DATA_NORMALIZED, t.SYSTEM_HEARTBEATS})
 _SHORT_MS: Final = 6 * _HOUR_MS
 #: Facts that are the whole truth about their key.
-_COMPACTED: Final = frozenset({t.COMPLIANCE_DECISIONS})
+COMPACTED: Final = frozenset({t.COMPLIANCE_DECISIONS})
 #: Facts of the rooms with one partition, in whose order somebody reads them.
 _SINGLE: Final = frozenset(
     {t.AUDIT, t.COMPLIANCE_DECISIONS, t.COMPLIANCE_ALERTS, t.TRADING_DECISIONS, t.SYSTEM_HEARTBEATS, INSTRUMENTS}
@@ -103,7 +103,7 @@ def _fact_spec(name: str, counts: TopicCounts, *, replicas: int, facts_hours: in
     if name == t.ANSWERS:
         return TopicSpec(name=name, partitions=counts.answers, replicas=replicas, retention_ms=_ANSWERS_MS)
     partitions = 1 if name in _SINGLE else counts.facts
-    if name in _COMPACTED:
+    if name in COMPACTED:
         return TopicSpec(name=name, partitions=partitions, replicas=replicas, compacted=True)
     if name == INSTRUMENTS:
         return TopicSpec(name=name, partitions=partitions, replicas=replicas)

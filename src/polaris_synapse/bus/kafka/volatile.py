@@ -7,6 +7,7 @@ partition is older than what its successor says, and is not heard.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ import structlog
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
+from polaris_synapse.bus.kafka.bundles import Packer
 from polaris_synapse.bus.kafka.outlet import Outlet, OutletFullError
 from polaris_synapse.bus.kafka.partition import Local
 from polaris_synapse.bus.kafka.reader import Committed, Fence, GroupReader
 from polaris_synapse.bus.kafka.routing import Destinations, partition_of
 from polaris_synapse.bus.kafka.settings import KafkaHostSettings
-from polaris_synapse.bus.kafka.wire import Record, Source, headers_of, read_record
+from polaris_synapse.bus.kafka.wire import Record, Source, headers_of, read_records
 from polaris_synapse.domain.messages import HostStarted, Message, Tick
 
 #: The sender of ticks in messages' ids.
@@ -67,6 +69,8 @@ class VolatileHost:
         self._cores: dict[int, Core] = {}
         self._heights: dict[tuple[int, str], tuple[int, int]] = {}
         self._last_us = 0
+        #: What each partition has said in this turn of the event loop.
+        self._packers: dict[int, Packer] = {}
         self.dropped = 0
         self._reader = GroupReader(
             settings.group_consumer(group, client),
@@ -152,12 +156,14 @@ class VolatileHost:
     def read(self, records: Sequence[Any], /) -> Fence | None:
         """See reader.Owner: what other services say."""
         for raw in records:
-            record = read_record(self.topic, raw)
-            if record.partition not in self._cores or not self._is_new(record):
+            if raw.partition() not in self._cores:
                 continue
-            message = self._admit(record)
-            if message is not None and type(message) is not HostStarted:
-                self._apply(record.partition, message)
+            for record in read_records(self.topic, raw):
+                if not self._is_new(record):
+                    continue
+                message = self._admit(record)
+                if message is not None and type(message) is not HostStarted:
+                    self._apply(record.partition, message)
         return None
 
     def _is_new(self, record: Record) -> bool:
@@ -188,15 +194,27 @@ class VolatileHost:
         Never blocks: what the brokers do not take is dropped and counted, since the next says it again.
         """
         self._last_us = max(self._last_us + 1, self._clock.now_ns() // 1_000)
+        packer = self._packers.get(partition)
+        if packer is None:
+            packer = self._packers[partition] = Packer(f"{self.room}/{partition}")
+            if len(self._packers) == 1:
+                asyncio.get_running_loop().call_soon(self._send)
         local: list[Local] = []
         for index, output in enumerate(outputs):
             source = Source(self.room, partition, self._last_us, index)
             if here:
                 local.append(Local(output, source))
             for topic, target in self._destinations.of(output):
-                try:
-                    self._outlet.send(topic, target, output, headers_of(source), None)
-                except OutletFullError:
-                    self.dropped += 1
+                packer.add(topic, target, output, source)
         if local:
             self._deliver(local)
+
+    def _send(self) -> None:
+        """Hand over what was said in this turn of the event loop."""
+        packers, self._packers = self._packers, {}
+        for packer in packers.values():
+            for parcel in packer.take():
+                try:
+                    self._outlet.send_parcel(parcel, None)
+                except OutletFullError:
+                    self.dropped += parcel.messages

@@ -99,7 +99,8 @@ class Activities:
             activity = Activity(opened_time_ns=time_ns if opened_time_ns is None else opened_time_ns)
             if len(self.by_account) >= ACTIVITIES_MAX:
                 del self.by_account[next(iter(self.by_account))]
-        activity.last_time_ns = max(activity.last_time_ns, time_ns)
+        if activity.last_time_ns < time_ns:
+            activity.last_time_ns = time_ns
         self.by_account[account] = activity
         return activity
 
@@ -112,7 +113,8 @@ class Activities:
                 del self.by_order[next(iter(self.by_order))]
         before = order.value_units
         order.value_units = before + value_units
-        order.last_time_ns = max(order.last_time_ns, time_ns)
+        if order.last_time_ns < time_ns:
+            order.last_time_ns = time_ns
         self.by_order[order_id] = order
         return before, order.value_units
 

@@ -127,7 +127,8 @@ class TransactionMonitor:
             summary = f"An order's executions came to {text}, at or above the threshold"
             evidence = (f"order:{message.order_id}", trigger)
             alerts.append(self._alert(LARGE, account, time_ns, summary, evidence, message.symbol))
-        alerts += self._new_account(activity, account, time_ns, value, trigger)
+        if rules.new_account_units:
+            alerts += self._new_account(activity, account, time_ns, value, trigger)
         return alerts
 
     def _rapid_funds(self, activity: Activity, account: str, time_ns: int) -> list[ComplianceAlert]:

@@ -8,9 +8,10 @@ numbers, nothing secret and no personal data beyond account names, since the cha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from polaris_synapse.compliance.core.valuation import Valuation
 from polaris_synapse.domain.instruments import Instrument
@@ -33,12 +34,14 @@ from polaris_synapse.domain.messages import (
     Posting,
     ReenableAccount,
     SetAgents,
+    SetFeeTiers,
     SetInstrumentStatus,
     SetLimits,
     SetMandate,
     StandingChanged,
 )
-from polaris_synapse.domain.orders import Order, OrderEvent, OrderState
+from polaris_synapse.domain.money import format_units
+from polaris_synapse.domain.orders import Order, OrderEvent, OrderRequest, OrderState
 
 #: Who acts where no person, key or agent asked for it.
 DESK: Final = "desk"
@@ -46,7 +49,7 @@ DESK: Final = "desk"
 FUNDS: Final = "funds"
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """An audit entry to be: who did what to what, and the rest in words."""
 
     actor: str
@@ -78,15 +81,13 @@ _JSON = msgspec.json.Encoder()
 def order_record(message: OrderUpdated, instrument: Instrument | None) -> Record | None:
     """The record of an order's step, or None for the steps between."""
     order = message.order
-    if message.event is None:
-        action = _ORDER_DECISIONS.get(order.state)
-    else:
-        action = _ORDER_ACTIONS.get(message.event)
+    action = _ORDER_DECISIONS.get(order.state) if message.event is None else _ORDER_ACTIONS.get(message.event)
     if action is None:
         return None
     request = order.request
-    subject = f"order:{order.order_id}" if order.order_id else f"order:{request.account}/{request.client_order_id}"
-    detail = f"account {request.account}, {_order_text(order, instrument)}"
+    order_id = order.order_id
+    subject = f"order:{order_id}" if order_id else f"order:{request.account}/{request.client_order_id}"
+    detail = _order_text(order, request, instrument)
     if order.filled_lots:
         detail += f", filled {_quantity(order.filled_lots, instrument)}"
     if order.reason:
@@ -96,38 +97,40 @@ def order_record(message: OrderUpdated, instrument: Instrument | None) -> Record
     return Record(message.actor or DESK, action, subject, detail)
 
 
-def _order_text(order: Order, instrument: Instrument | None) -> str:
-    request = order.request
-    amount = _quantity(order.quantity_lots, instrument)
+def _order_text(order: Order, request: OrderRequest, instrument: Instrument | None) -> str:
     if request.quote_amount_units:
         amount = f"for {request.quote_amount_units} quote minor units"
-    text = f"{request.side} {amount} {request.symbol} {request.type}"
-    if order.price_ticks:
-        text += f" at {_price(order.price_ticks, instrument)}"
+    else:
+        amount = _quantity(order.quantity_lots, instrument)
+    price = f" at {_price(order.price_ticks, instrument)}" if order.price_ticks else ""
     if order.stop_price_ticks:
-        text += f" stop {_price(order.stop_price_ticks, instrument)}"
-    text += f" {request.time_in_force}, client order id {request.client_order_id}"
-    if request.decision_id:
-        text += f", decision {request.decision_id}"
-    return text
+        price += f" stop {_price(order.stop_price_ticks, instrument)}"
+    # An f-string asks each name of an enumeration how it wants to be written, which costs more than the writing.
+    text = "".join((  # noqa: FLY002
+        "account ", request.account, ", ", request.side, " ", amount, " ", request.symbol, " ", request.type, price,
+        " ", request.time_in_force, ", client order id ", request.client_order_id,
+    ))  # fmt: skip
+    return f"{text}, decision {request.decision_id}" if request.decision_id else text
 
 
 def _quantity(lots: int, instrument: Instrument | None) -> str:
-    return f"{lots} lots" if instrument is None else instrument.format_quantity(lots)
+    return f"{lots} lots" if instrument is None else format_units(lots * instrument.lot_units, instrument.base.decimals)
 
 
 def _price(ticks: int, instrument: Instrument | None) -> str:
-    return f"{ticks} ticks" if instrument is None else instrument.format_price(ticks)
+    if instrument is None:
+        return f"{ticks} ticks"
+    return format_units(ticks * instrument.tick_units, instrument.quote.decimals)
 
 
 def execution_record(message: ExecutionRecorded, instrument: Instrument | None) -> Record:
     """The record of an execution."""
     fill = message.fill
-    detail = (
-        f"account {message.account}, order {message.order_id}, {message.side} "
-        f"{_quantity(fill.quantity_lots, instrument)} {message.symbol} at {_price(fill.price_ticks, instrument)} "
-        f"on {message.venue}, trade {fill.trade_id}{', simulated' if fill.simulated else ''}"
-    )
+    detail = "".join((
+        "account ", message.account, ", order ", str(message.order_id), ", ", message.side, " ",
+        _quantity(fill.quantity_lots, instrument), " ", message.symbol, " at ", _price(fill.price_ticks, instrument),
+        " on ", message.venue, ", trade ", fill.trade_id, ", simulated" if fill.simulated else "",
+    ))  # fmt: skip
     return Record(DESK, "execution.recorded", f"execution:{message.execution_id}", detail)
 
 
@@ -149,7 +152,7 @@ def funds_record(message: LedgerPosted, leg: Posting | None, valuation: Valuatio
     return Record(message.actor or DESK, action, f"account:{message.account}", detail)
 
 
-def _json(value: msgspec.Struct) -> str:
+def _json(value: Struct) -> str:
     return _JSON.encode(value).decode()
 
 
@@ -189,6 +192,11 @@ def _break(message: BreakChanged) -> Record:
 
 def _limits(message: SetLimits) -> Record:
     return Record(message.actor or DESK, "limits.set", f"account:{message.account}", _json(message.limits))
+
+
+def _fee_tiers(message: SetFeeTiers) -> Record:
+    tiers = _JSON.encode(message.tiers).decode()
+    return Record(message.actor or DESK, "fees.set", f"account:{message.account}", tiers)
 
 
 def _mandate(message: SetMandate) -> Record:
@@ -256,6 +264,7 @@ RECORDS: Final[dict[type[Message], Callable[[Any], Record]]] = {
     KillLevelChanged: _kill_level,
     LimitBreached: _limit_breached,
     BreakChanged: _break,
+    SetFeeTiers: _fee_tiers,
     SetLimits: _limits,
     SetMandate: _mandate,
     ReenableAccount: _reenabled,

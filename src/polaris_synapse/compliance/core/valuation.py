@@ -10,7 +10,9 @@ from polaris_synapse.domain.money import Asset, format_units
 
 def rescale(units: int, decimals: int, target_decimals: int) -> int:
     """Minor units of ``decimals`` places as minor units of ``target_decimals`` places, rounded towards zero."""
-    if target_decimals >= decimals:
+    if target_decimals == decimals:
+        return units
+    if target_decimals > decimals:
         return units * int(10 ** (target_decimals - decimals))
     divisor = int(10 ** (decimals - target_decimals))
     return units // divisor if units >= 0 else -(-units // divisor)

@@ -25,6 +25,7 @@ from polaris_synapse.bus.kafka.outlet import Outlet
 from polaris_synapse.bus.kafka.routing import Destinations
 from polaris_synapse.bus.kafka.topics import Topics, TopicsError, partition_counts
 from polaris_synapse.desk.bus_settings import declared_topics, kafka_settings
+from polaris_synapse.desk.credentials import kept_credentials, open_credentials
 from polaris_synapse.desk.first_start import jwt_secret
 from polaris_synapse.desk.loading import ConfigurationError
 from polaris_synapse.desk.operator import ensure_operator_key
@@ -33,6 +34,7 @@ from polaris_synapse.desk.services.app import Checks
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.monitoring.metrics import register_process_metrics
 from polaris_synapse.order_gateway.credentials import why_not_bind
+from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.order_gateway.service import GatewayService
 from polaris_synapse.storage.cluster_service import ClusterStorage
 
@@ -57,6 +59,10 @@ class Service(Protocol):
 
     def app(self) -> ASGIApp:
         """Its HTTP surface."""
+        ...
+
+    def order_port(self) -> OrderPort | None:
+        """Orders over plain TCP beside it, or None."""
         ...
 
     def checks(self) -> Checks:
@@ -133,18 +139,19 @@ class ServiceParts:
             jwt_secret=jwt_secret(settings, directory).encode(),
             data_directory=directory,
             valuation_asset=settings.valuation_asset,
-            # The mirror of revocations is kept by the gateway's own run, which the other services do not have.
-            cache=shared_cache(settings) if name == "order-gateway" else None,
+            cache=shared_cache(settings),
+            credentials=kept_credentials(settings, directory, clock),
         )
 
     async def start(self) -> None:
         """Open everything that a service needs. Raises ConfigurationError where the topics are not as declared."""
         with alone(self.directory):
-            self.gateway.open()
+            # Users and keys may be in a database whose tables this makes.
+            await self.storage.prepare()
+            open_credentials(self.gateway)
             ensure_operator_key(self.directory, self.gateway.credentials, self.clock)
             if refusal := why_not_bind(self.settings.host, self.gateway.credentials):
                 raise ConfigurationError(f"{refusal}.")
-            await self.storage.prepare()
         await anyio.to_thread.run_sync(self._check_topics)
         for outlet in (self.outlet, self.requests, self.perishable):
             outlet.start()
@@ -168,6 +175,7 @@ class ServiceParts:
         for outlet in (self.outlet, self.requests, self.perishable):
             if left := await outlet.stop(_FLUSH_SECONDS_MAX):
                 _log.warning("records_not_confirmed", records=left)
+        await self.gateway.close()
         await self.storage.close()
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
@@ -203,7 +211,7 @@ class ServiceParts:
 
     def authenticator_runs(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """What a service's authenticator needs beside it: its notes are audited, and what was revoked is seen."""
-        return (self.gateway.audit.run, self.gateway.keep_credentials)
+        return self.gateway.authentication_runs()
 
 
 @contextmanager

@@ -19,12 +19,14 @@ from polaris_synapse.desk.services.app import Checks
 from polaris_synapse.desk.services.base import Member, ServiceParts
 from polaris_synapse.desk.services.internal_books import InternalBooks
 from polaris_synapse.domain.instruments import INTERNAL_VENUE
-from polaris_synapse.domain.messages import BookUpdated, ListInstrument, Message, ResyncNeeded
+from polaris_synapse.domain.messages import BookUpdated, ListInstrument, Mark, Message, ResyncNeeded
 from polaris_synapse.domain.topics import MARKET_DATA
 from polaris_synapse.market_data import api as market_data_api
 from polaris_synapse.market_data.core import MarketDataCore
 from polaris_synapse.market_data.service import MarketDataService
 from polaris_synapse.market_data.views import MarketViews
+from polaris_synapse.order_gateway.last_prices import LastPricesWriter
+from polaris_synapse.order_gateway.order_port import OrderPort
 
 #: How often each book is said in full, for those who begin to listen later than it did.
 _BOOK_SECONDS: Final = 2.0
@@ -96,6 +98,7 @@ class MarketDataHandler:
     def _deliver(self, local: Sequence[Local]) -> None:
         for output in local:
             self._books.take(output.message)
+            self.parts.storage.candles.take(output.message)
             if isinstance(output.message, ResyncNeeded) and output.message.symbol in self._internal:
                 self._internal_books.ask(output.message.symbol)
         self.parts.bus.deliver(local)
@@ -139,7 +142,8 @@ class MarketDataHandler:
 
     def app(self) -> ASGIApp:
         """See Service."""
-        return market_data_api.build_api(self._service, self.parts.clock, self.parts.registry)
+        stored = self.parts.storage.read_models.candles
+        return market_data_api.build_api(self._service, self.parts.clock, self.parts.registry, stored=stored)
 
     def checks(self) -> Checks:
         """See Service."""
@@ -152,13 +156,24 @@ class MarketDataHandler:
         bad = [symbol for symbol in mine if (view := self._books.get(symbol)) is None or not view.healthy]
         return f"No healthy book of {', '.join(bad)}." if bad else None
 
+    def order_port(self) -> OrderPort | None:
+        """See Service."""
+        return None
+
     def states(self) -> Sequence[PartitionState]:
         """See Service."""
         return ()
 
     def shells(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """See Service."""
-        return (self._service.run, self._host.keep_time, self._follow_resyncs, self._say_books)
+        candles = self.parts.storage.candles
+        runs = (self._service.run, self._host.keep_time, self._follow_resyncs, self._say_books, candles.run)
+        cache = self.parts.gateway.cache
+        return runs if cache is None else (*runs, LastPricesWriter(cache, self.parts.clock, self._marks).run)
+
+    def _marks(self) -> list[Mark]:
+        """The marks of the symbols here: of one that left, another process knows a newer one."""
+        return [mark for mark in self._books.marks() if self._host.owns(mark.symbol)]
 
     def first_listeners(self) -> frozenset[str]:
         """See Service."""

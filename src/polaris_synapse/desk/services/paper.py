@@ -6,6 +6,7 @@ a partition that moves takes its paper orders with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,12 @@ from polaris_synapse.execution.paper.venue import PaperVenue
 from polaris_synapse.execution.venues.port import VenueError, VenueEvents, VenueNotSentError, VenueState
 
 _RETRY_SECONDS: Final = 1.0
+#: How long a request waits for an exchange that has just come: until its owner before has let go of its file, and the
+#: market data room has said the book in full, which it does every two seconds.
+_OPENING_SECONDS_MAX: Final = 5.0
+_OPENING_POLL_SECONDS: Final = 0.05
+#: So many requests of a partition may wait for that; more would take the places of the other partitions' requests.
+_OPENING_WAITS_MAX: Final = 16
 _log = structlog.get_logger(__name__)
 
 
@@ -50,6 +57,8 @@ class PartitionedPaper:
         self._wanted: frozenset[int] = frozenset()
         #: What has had its first book since its partition came.
         self._stocked: set[tuple[int, str]] = set()
+        #: Requests that wait for a partition's exchange to open.
+        self._waits: Counter[int] = Counter()
         self._changed = anyio.Event()
         example = self._venue(0)
         self.name: str = example.name
@@ -125,27 +134,52 @@ class PartitionedPaper:
                     _log.warning("paper_partition_waits", error=str(error))
                 await self._clock.sleep(_RETRY_SECONDS)
 
-    def _at(self, symbol: str) -> PaperVenue:
-        venue = self._venues.get(partition_of(symbol, self._partitions))
-        if venue is None:
+    async def _at(self, symbol: str, *, with_book: bool = False) -> PaperVenue:
+        """The exchange of a symbol, waited for where it has just come. Raises VenueNotSentError where it does not."""
+        number = partition_of(symbol, self._partitions)
+        deadline_ns = self._clock.now_ns() + round(_OPENING_SECONDS_MAX * 1e9)
+        if (venue := self._open(number, symbol, with_book=with_book)) is not None:
+            return venue
+        if self._waits[number] >= _OPENING_WAITS_MAX:
+            raise VenueNotSentError(f"{self._waits[number]} requests wait for {symbol}'s exchange to open already")
+        self._waits[number] += 1
+        try:
+            while number in self._wanted and self._clock.now_ns() < deadline_ns:
+                await self._clock.sleep(_OPENING_POLL_SECONDS)
+                if (venue := self._open(number, symbol, with_book=with_book)) is not None:
+                    return venue
+        finally:
+            self._waits[number] -= 1
+        if number not in self._wanted:
             raise VenueNotSentError(f"{symbol} has moved to another instance of execution-engine")
+        raise VenueNotSentError(f"the exchange of {symbol} did not open within {_OPENING_SECONDS_MAX:g} s")
+
+    def _open(self, number: int, symbol: str, *, with_book: bool) -> PaperVenue | None:
+        """The exchange where it works; ``with_book`` only where the symbol has had its first book too."""
+        venue = self._venues.get(number)
+        if venue is None or not venue.state.connected:
+            return None
+        if with_book and (number, symbol) not in self._stocked:
+            if symbol in venue.book_trouble():
+                return None
+            self._stocked.add((number, symbol))
         return venue
 
     async def submit(self, command: VenueSubmit, /) -> Sequence[VenueReport]:
         """See Venue."""
-        return await self._at(command.symbol).submit(command)
+        return await (await self._at(command.symbol, with_book=True)).submit(command)
 
     async def cancel(self, command: VenueCancel, /) -> Sequence[VenueReport]:
         """See Venue."""
-        return await self._at(command.symbol).cancel(command)
+        return await (await self._at(command.symbol)).cancel(command)
 
     async def replace(self, command: VenueReplace, /) -> Sequence[VenueReport]:
         """See Venue."""
-        return await self._at(command.symbol).replace(command)
+        return await (await self._at(command.symbol)).replace(command)
 
     async def query(self, command: VenueQuery, /) -> VenueOrderStatus:
         """See Venue."""
-        return await self._at(command.symbol).query(command)
+        return await (await self._at(command.symbol)).query(command)
 
     async def open_orders(self) -> Sequence[VenueOrderStatus]:
         """See Venue."""

@@ -8,18 +8,16 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from polaris_synapse.agents.core import AgentsCore
-from polaris_synapse.agents.service import AgentsService
-from polaris_synapse.agents.settings import AgentsServiceSettings
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.kafka.host import PartitionState
 from polaris_synapse.bus.kafka.leader import Leader
 from polaris_synapse.compliance.core import ComplianceCore
 from polaris_synapse.compliance.service import ComplianceService
-from polaris_synapse.desk.agent_entry import AgentEntry
-from polaris_synapse.desk.reference_data import assets_of, instruments_of
-from polaris_synapse.desk.room_settings import compliance_settings, risk_settings
+from polaris_synapse.desk.reference_data import instruments_of
+from polaris_synapse.desk.room_settings import compliance_settings, order_port_settings, risk_settings
+from polaris_synapse.desk.services.agents import LlmAgents
+from polaris_synapse.desk.services.alerts import ClusterAlerts
 from polaris_synapse.desk.services.app import Checks
 from polaris_synapse.desk.services.base import Member, Service, ServiceParts
 from polaris_synapse.desk.services.market_data import MarketDataHandler
@@ -37,6 +35,7 @@ from polaris_synapse.matching.core import MatchingCore
 from polaris_synapse.matching.service import MatchingService
 from polaris_synapse.matching.settings import MatchingSettings
 from polaris_synapse.order_gateway import api as gateway_api
+from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.service import RiskService
 
@@ -61,11 +60,25 @@ class _Base:
         """See Service."""
         return ()
 
+    def order_port(self) -> OrderPort | None:
+        """See Service."""
+        return None
+
 
 class OrderGateway(_Base):
-    """Order entry. It has no core, and as many instances as one likes."""
+    """Order entry. It has no core, and as many instances as one likes; one of them tells people what happens."""
 
-    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_NORMALIZED)
+    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_NORMALIZED, t.COMPLIANCE_ALERTS)
+
+    def __init__(self, parts: ServiceParts) -> None:
+        super().__init__(parts)
+        enabled = parts.settings.order_port.enabled
+        self._order_port = OrderPort(parts.gateway, order_port_settings(parts.settings)) if enabled else None
+        self._alerts = ClusterAlerts(parts)
+
+    def order_port(self) -> OrderPort | None:
+        """See Service."""
+        return self._order_port
 
     def app(self) -> ASGIApp:
         """See Service."""
@@ -82,7 +95,11 @@ class OrderGateway(_Base):
 
     def shells(self) -> Runs:
         """See Service."""
-        return (self.parts.gateway.run,)
+        return (self.parts.gateway.run, self._alerts.run)
+
+    def members(self) -> Sequence[Member]:
+        """See Service."""
+        return self._alerts.members()
 
 
 class RiskManager(_Base):
@@ -124,7 +141,7 @@ class RiskManager(_Base):
     def checks(self) -> Checks:
         """See Service."""
         database = self.parts.storage.readiness(self.parts.storage.orders) if self._projecting.leads else {}
-        settings = {"settings": self._check_settings}
+        settings = {"settings": self._check_settings} | self._projecting.readiness() | self._seeding.readiness()
         return self.parts.checks() | self._host.readiness() | database | settings | dict(self._service.readiness())
 
     def _check_settings(self) -> str | None:
@@ -178,7 +195,10 @@ class ComplianceGateway(_Base):
     def checks(self) -> Checks:
         """See Service."""
         database = self.parts.storage.readiness(self.parts.storage.compliance) if self._projecting.leads else {}
-        return self.parts.checks() | self._host.readiness() | database | dict(self._service.readiness())
+        # Who stands by has neither opened the audit log nor asked for the rules.
+        room = dict(self._service.readiness()) if self._keeping.leads else {}
+        groups = self._projecting.readiness() | self._keeping.readiness()
+        return self.parts.checks() | self._host.readiness() | groups | database | room
 
     def states(self) -> Sequence[PartitionState]:
         """See Service."""
@@ -291,50 +311,6 @@ class ExecutionEngine(_Base):
     def first_listeners(self) -> frozenset[str]:
         """See Service."""
         return frozenset({"execution", "execution-stops"})
-
-    def members(self) -> Sequence[Member]:
-        """See Service."""
-        return (self._host,)
-
-
-class LlmAgents(_Base):
-    """The analysts. One instance runs the core and places its proposals; the others stand by."""
-
-    FACTS: Final = (t.TRADING_DECISIONS,)
-
-    def __init__(self, parts: ServiceParts) -> None:
-        super().__init__(parts)
-        valuation = assets_of(parts.settings)[parts.settings.valuation_asset]
-        self._host = parts.host("agents", lambda partition: AgentsCore(valuation=valuation, partition=partition))
-        self._service = AgentsService(
-            parts.bus,
-            parts.storage.read_models,
-            AgentEntry(parts.gateway, parts.settings),
-            parts.gateway.authenticator,
-            parts.clock,
-            parts.registry,
-            AgentsServiceSettings(),
-        )
-
-    def app(self) -> ASGIApp:
-        """See Service."""
-        return self._service.api()
-
-    def checks(self) -> Checks:
-        """See Service."""
-        return self.parts.checks() | self._host.readiness() | dict(self._service.readiness())
-
-    def states(self) -> Sequence[PartitionState]:
-        """See Service."""
-        return self._host.states()
-
-    def shells(self) -> Runs:
-        """See Service."""
-        return (self._service.run, *self.parts.authenticator_runs())
-
-    def first_listeners(self) -> frozenset[str]:
-        """See Service."""
-        return frozenset({"agents-proposals"})
 
     def members(self) -> Sequence[Member]:
         """See Service."""

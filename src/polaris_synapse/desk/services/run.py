@@ -13,14 +13,13 @@ import anyio
 import msgspec
 import structlog
 import uvloop
-from msgspec import Struct
 
 from polaris_synapse.bus.clock import SystemClock
 from polaris_synapse.bus.kafka.host import KafkaHostError
 from polaris_synapse.desk.desk import quieten_interpreter, secrets_of
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import ConfigurationError
-from polaris_synapse.desk.place import default_data_directory
+from polaris_synapse.desk.place import ServicePlace, default_data_directory, services_folder
 from polaris_synapse.desk.services.app import ClusterApp
 from polaris_synapse.desk.services.base import Service, ServiceParts, alone
 from polaris_synapse.desk.services.roles import ROLES
@@ -33,21 +32,6 @@ from polaris_synapse.web.server import Listener, serve
 
 _log = structlog.get_logger(__name__)
 _SUBSCRIBE_SECONDS_MAX = 10.0
-
-
-class ServicePlace(Struct, frozen=True, kw_only=True):
-    """Where a service of this machine listens: a file in the data directory's folder ``services``."""
-
-    service: str
-    client: str
-    host: str
-    port: int
-    process_id: int
-
-
-def services_folder(directory: Path) -> Path:
-    """Where running services say where they listen."""
-    return directory / "services"
 
 
 def run_service(
@@ -143,6 +127,7 @@ async def _serve(parts: ServiceParts, service: Service, port: int, ready: Callab
         service.app(), service=parts.name, client=parts.client, checks=service.checks, states=service.states
     )
     path = services_folder(parts.directory) / f"{parts.client}.json"
+    order_port = service.order_port()
 
     def started(ports: dict[str, int]) -> None:
         place = ServicePlace(
@@ -151,13 +136,14 @@ async def _serve(parts: ServiceParts, service: Service, port: int, ready: Callab
             host=parts.settings.host,
             port=ports[parts.name],
             process_id=os.getpid(),
+            order_port=0 if order_port is None else order_port.port,
         )
         path.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = path.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(place))
         temporary.replace(path)
         quieten_interpreter()
-        _log.info("service_listening", port=place.port)
+        _log.info("service_listening", port=place.port, order_port=place.order_port)
         ready(place)
 
     listener = Listener(
@@ -168,7 +154,10 @@ async def _serve(parts: ServiceParts, service: Service, port: int, ready: Callab
         trusted_proxies=parts.settings.gateway.trusted_proxies,
     )
     try:
-        await serve([listener], started=started)
+        async with anyio.create_task_group() as group:
+            if order_port is not None:
+                await group.start(order_port.run)
+            await serve([listener], started=started)
     finally:
         path.unlink(missing_ok=True)
 

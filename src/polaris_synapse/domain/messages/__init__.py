@@ -124,7 +124,10 @@ from polaris_synapse.domain.messages.risk import (
     KillLevelChanged,
     LedgerPosted,
     LimitBreached,
+    LimitsChanged,
     Mandate,
+    MandateChanged,
+    MandateUsed,
     MoveFunds,
     PositionChanged,
     Posting,
@@ -135,6 +138,7 @@ from polaris_synapse.domain.messages.risk import (
     SetKillLevel,
     SetLimits,
     SetMandate,
+    SymbolStopped,
     TradingWindow,
 )
 from polaris_synapse.domain.messages.standing import (
@@ -175,6 +179,7 @@ AnyMessage = (
     | AccountMetrics
     | BreakerChanged
     | KillLevelChanged
+    | SymbolStopped
     | LimitBreached
     | OpenAccount
     | ReviewKyc
@@ -246,6 +251,8 @@ AnyMessage = (
     | BookStatusChanged
     | SetFeeTiers
     | FeeTierChanged
+    | MandateChanged
+    | LimitsChanged
 )
 
 __all__ = [
@@ -306,8 +313,11 @@ __all__ = [
     "LedgerPosted",
     "Lesson",
     "LimitBreached",
+    "LimitsChanged",
     "ListInstrument",
     "Mandate",
+    "MandateChanged",
+    "MandateUsed",
     "Mark",
     "MarketSummary",
     "MarketTrade",
@@ -358,6 +368,7 @@ __all__ = [
     "StandingTriggered",
     "SubmitOrder",
     "SubmitOrderList",
+    "SymbolStopped",
     "Tick",
     "TopOfBook",
     "TradePrinted",

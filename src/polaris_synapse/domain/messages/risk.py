@@ -242,8 +242,19 @@ class PositionChanged(Message, frozen=True, kw_only=True, gc=False):
     traded_notional_units: int = 0
 
 
+class MandateUsed(Struct, frozen=True, kw_only=True, gc=False):
+    """What is used of an agent's mandate today, and what its trades gained (or lost) since 00:00 UTC."""
+
+    agent: str
+    used_units: int
+    profit_units: int
+
+
 class AccountMetrics(Message, frozen=True, kw_only=True, gc=False):
-    """An account valued at current marks, in minor units of the valuation asset. At a bounded rate."""
+    """An account valued at current marks, in minor units of the valuation asset. At a bounded rate.
+
+    ``mandates``: what its agents have used today, by agent.
+    """
 
     account: str
     equity_units: int
@@ -253,6 +264,7 @@ class AccountMetrics(Message, frozen=True, kw_only=True, gc=False):
     open_orders_units: int
     open_orders: int = 0
     unpriced_assets: tuple[str, ...] = ()
+    mandates: tuple[MandateUsed, ...] = ()
 
 
 class BreakerChanged(Message, frozen=True, kw_only=True, gc=False):
@@ -263,6 +275,14 @@ class BreakerChanged(Message, frozen=True, kw_only=True, gc=False):
     reason: Reason
     note: str
     actor: str
+
+
+class SymbolStopped(Message, frozen=True, kw_only=True, gc=False):
+    """What one partition of risk saw of a venue stops a symbol: every other partition trips its breaker as well."""
+
+    symbol: str
+    reason: Reason
+    note: str
 
 
 class KillLevelChanged(Message, frozen=True, kw_only=True, gc=False):
@@ -288,6 +308,21 @@ class ApprovalChanged(Message, frozen=True, kw_only=True, gc=False):
     """A request for approval was made, or decided."""
 
     approval: Approval
+
+
+class MandateChanged(Message, frozen=True, kw_only=True, gc=False):
+    """An agent's mandate as it is in force from now on, or with ``enabled=False`` taken back."""
+
+    mandate: Mandate
+    actor: str
+
+
+class LimitsChanged(Message, frozen=True, kw_only=True, gc=False):
+    """The limits of ``account`` from now on; ``"*"``: those of all accounts that have none of their own."""
+
+    account: str
+    limits: RiskLimits
+    actor: str
 
 
 class HoldingLimitChanged(Message, frozen=True, kw_only=True, gc=False):

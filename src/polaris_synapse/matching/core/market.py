@@ -8,11 +8,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polaris_synapse.domain.instruments import Instrument, InstrumentStatus, fee_units
+from polaris_synapse.domain.instruments import PARTS_PER_MILLION, Instrument, InstrumentStatus
 from polaris_synapse.domain.messages import BookChanged, BookStatusChanged, Message, OrderReport, TradePrinted
-from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderType, Side, TimeInForce
+from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderRequest, OrderType, TimeInForce
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.matching.core import port
 from polaris_synapse.matching.core.books import new_book
 from polaris_synapse.matching.core.order_lists import Lists, settle_owed, steps
 from polaris_synapse.matching.core.port import (
@@ -21,13 +20,15 @@ from polaris_synapse.matching.core.port import (
     SIDES,
     STATUS_CODES,
     STATUSES,
+    TRADES,
     TRADING,
-    BookOrder,
     BookSettings,
     BookState,
     CommandRow,
     EventKind,
     EventRow,
+    Operation,
+    order_flags,
 )
 from polaris_synapse.matching.core.statistics import Minute, RollingDay
 
@@ -41,28 +42,43 @@ HOW_MATCHED: Final = "matched on the desk's own book"
 HOW_CALLED: Final = "matched in a call auction on the desk's own book"
 
 _K = EventKind
+# A member read from its enumeration costs ten times what a name of the module does, before Python 3.12; these are read
+# several times an order.
+_NO_REASON: Final = Reason.NONE
+_ACKNOWLEDGE, _REPLACE = OrderEvent.ACKNOWLEDGE, OrderEvent.REPLACE
+_EXPIRE, _REJECT = OrderEvent.EXPIRE, OrderEvent.REJECT
+_FILL, _PARTIAL_FILL = OrderEvent.FILL, OrderEvent.PARTIAL_FILL
+_MAKER, _TAKER = Liquidity.MAKER, Liquidity.TAKER
+_DAY, _GTD = TimeInForce.DAY, TimeInForce.GTD
+_TRADE, _STATUS, _REJECTED, _REPLACED = int(_K.TRADE), int(_K.STATUS), int(_K.REJECTED), int(_K.REPLACED)
+_DECREMENTED, _REPRICED = int(_K.DECREMENTED), int(_K.REPRICED)
+_SET_STATUS: Final = int(Operation.SET_STATUS)
+_REASONS: Final = {int(reason): reason for reason in Reason}
+
 #: What an event says to the order's owner. TRADE and AUCTION_TRADE are apart: they concern two orders and carry fills.
 _REPORTS: Final[dict[int, OrderEvent]] = {
-    _K.ACCEPTED: OrderEvent.ACKNOWLEDGE,
-    _K.ARMED: OrderEvent.ARM,
-    _K.TRIGGERED: OrderEvent.TRIGGER,
-    _K.CANCELLED: OrderEvent.CANCEL,
-    _K.EXPIRED: OrderEvent.EXPIRE,
-    _K.REJECTED: OrderEvent.REJECT,
-    _K.REPLACED: OrderEvent.REPLACE,
-    _K.REDUCED: OrderEvent.REPLACE,
-    _K.CANCEL_REFUSED: OrderEvent.REJECT_CANCEL,
-    _K.AMEND_REFUSED: OrderEvent.REJECT_REPLACE,
+    int(_K.ACCEPTED): OrderEvent.ACKNOWLEDGE,
+    int(_K.ARMED): OrderEvent.ARM,
+    int(_K.TRIGGERED): OrderEvent.TRIGGER,
+    int(_K.CANCELLED): OrderEvent.CANCEL,
+    int(_K.EXPIRED): OrderEvent.EXPIRE,
+    int(_K.REJECTED): OrderEvent.REJECT,
+    int(_K.REPLACED): OrderEvent.REPLACE,
+    int(_K.REDUCED): OrderEvent.REPLACE,
+    int(_K.CANCEL_REFUSED): OrderEvent.REJECT_CANCEL,
+    int(_K.AMEND_REFUSED): OrderEvent.REJECT_REPLACE,
     # The order table knows no event for these two: a repeated acknowledgement carries the values now in force.
-    _K.DECREMENTED: OrderEvent.ACKNOWLEDGE,
-    _K.REPRICED: OrderEvent.ACKNOWLEDGE,
+    int(_K.DECREMENTED): OrderEvent.ACKNOWLEDGE,
+    int(_K.REPRICED): OrderEvent.ACKNOWLEDGE,
 }
 _ENDS: Final = frozenset({OrderEvent.CANCEL, OrderEvent.EXPIRE, OrderEvent.REJECT, OrderEvent.FILL})
 #: After these an order that waits for its trigger says so again, because the order table leads them to WORKING.
-_BACK_TO_WAITING: Final = frozenset({_K.REPLACED, _K.CANCEL_REFUSED, _K.AMEND_REFUSED})
+_BACK_TO_WAITING: Final = frozenset({int(_K.REPLACED), int(_K.CANCEL_REFUSED), int(_K.AMEND_REFUSED)})
+#: After these an order has another quantity in all.
+_RESIZED: Final = frozenset({int(_K.REPLACED), int(_K.REDUCED), int(_K.DECREMENTED)})
 #: Kinds whose own price and displayed lots changed a level.
 _ON_LEVEL: Final = frozenset(
-    {_K.ACCEPTED, _K.RESTED, _K.REFILLED, _K.CANCELLED, _K.EXPIRED, _K.DECREMENTED, _K.REDUCED}
+    int(kind) for kind in (_K.ACCEPTED, _K.RESTED, _K.REFILLED, _K.CANCELLED, _K.EXPIRED, _K.DECREMENTED, _K.REDUCED)
 )
 
 
@@ -114,7 +130,7 @@ class Market:
     """A book with names on it: takes commands, gives messages."""
 
     def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
+        self._adopt(instrument)
         self.book = new_book(book_settings(instrument), status=STATUS_CODES[instrument.status])
         self.accounts: dict[str, int] = {}
         self.holdings: dict[int, Holding] = {}
@@ -128,48 +144,48 @@ class Market:
         self.day = 0
         self.statistics = RollingDay()
 
-    @property
-    def symbol(self) -> str:
-        """The instrument's."""
-        return self.instrument.symbol
+    def _adopt(self, instrument: Instrument) -> None:
+        """Trade by ``instrument`` from now on. What each fill needs of it is worked out once."""
+        self.instrument = instrument
+        self.symbol = instrument.symbol
+        self._multiplier = instrument.notional_multiplier
+        #: The asset that a side receives, by the side's code.
+        self._received = (instrument.base.code, instrument.quote.code)
 
     def place(self, order: Order, time_ns: int) -> list[Message]:
         """Put an approved order on the book."""
         request = order.request
         account = self.accounts.setdefault(request.account, len(self.accounts) + 1)
         amount = request.quote_amount_units
-        if order.order_id in self.holdings or order.order_id in self.ended:
+        order_id = order.order_id
+        if order_id in self.holdings or order_id in self.ended:
             # Delivery is at least once, and an order has one effect.
             return []
         quantity = 0 if amount else order.quantity_lots
         self.placed += 1
-        self.holdings[order.order_id] = Holding(order.order_id, request.account, quantity, by_quote=bool(amount))
-        packed = BookOrder(
-            order_id=order.order_id,
-            side=request.side,
-            quantity_lots=quantity,
-            price_ticks=order.price_ticks,
-            account=account,
-            type=request.type,
-            time_in_force=request.time_in_force,
-            post_only=request.post_only,
-            self_trade_prevention=request.self_trade_prevention,
-            stop_price_ticks=order.stop_price_ticks,
-            trailing_offset_ticks=request.trailing_offset_ticks,
-            trailing_offset_bps=request.trailing_offset_bps,
-            display_lots=request.display_lots,
-            minimum_lots=request.min_quantity_lots,
+        self.holdings[order_id] = Holding(order_id, request.account, quantity, bool(amount))
+        force = request.time_in_force
+        row = (
+            0,
+            order_flags(request),
+            order_id,
+            account,
+            order.price_ticks,
+            quantity,
+            order.stop_price_ticks,
+            request.trailing_offset_bps or request.trailing_offset_ticks,
+            request.display_lots,
+            request.min_quantity_lots,
             # The book counts money in ticks times lots; what is less than one of them cannot be spent.
-            quote_budget=min(amount // self.instrument.notional_multiplier, COLUMN_MAX - 1),
-            expire_time_ns=_expire_ns(order, time_ns),
+            min(amount // self._multiplier, COLUMN_MAX - 1) if amount else 0,
+            _expire_ns(request, time_ns) if force is _GTD or force is _DAY else 0,
         )
-        return self.apply(packed.pack(), time_ns)
+        return self.apply(row, time_ns)
 
     def apply(self, row: CommandRow, time_ns: int) -> list[Message]:
         """Carry out a command: reports to the owners in order, each trade, and at the end the levels that changed."""
         book = self.book
-        reopens = book.status != TRADING
-        before = book.levels() if reopens and row[0] >= port.Operation.SET_STATUS else None
+        before = book.levels() if row[0] >= _SET_STATUS and book.status != TRADING else None
         out: list[Message] = []
         touched: dict[tuple[int, int], None] = {}
         events: Iterable[EventRow]
@@ -192,12 +208,11 @@ class Market:
         out: list[Message],
     ) -> None:
         """What events mean to owners and to the public; notes the levels that they touched."""
-        book = self.book
         for event in events:
             kind, order_id, side, price, quantity, _, _, extra = event
-            if kind in port.TRADES:
+            if kind in TRADES:
                 self._trade(event, time_ns, out)
-                if kind == _K.TRADE:
+                if kind == _TRADE:
                     touched[side ^ 1, price] = None
                 elif before:
                     # A call trades at one price, and takes from levels at others.
@@ -209,9 +224,9 @@ class Market:
                 self._own_report(report, event, time_ns, out)
             if price and quantity and kind in _ON_LEVEL:
                 touched[side, price] = None
-            elif kind == _K.REPLACED and extra and not book.waits(order_id):
+            elif kind == _REPLACED and extra and not self.book.waits(order_id):
                 touched[side, extra] = None
-            elif kind == _K.STATUS:
+            elif kind == _STATUS:
                 out.append(self._status_changed(event, time_ns))
 
     def _status_changed(self, event: EventRow, time_ns: int) -> BookStatusChanged:
@@ -241,50 +256,69 @@ class Market:
         kind, order_id, _, price, _, left, reason, _ = event
         holding = self.holdings.get(order_id)
         total = price_ticks = stop_price = 0
-        if holding is not None:
-            if kind == _K.REJECTED and holding.acknowledged:
+        if holding is None:
+            account = self.ended.get(order_id, "")
+        else:
+            account = holding.account
+            if kind == _REJECTED and holding.acknowledged:
                 # Only an order that never was on the book is rejected; one that was ends.
-                report = OrderEvent.EXPIRE
+                report = _EXPIRE
             holding.acknowledged = True
-            if kind in (_K.REPLACED, _K.REDUCED, _K.DECREMENTED):
+            if kind in _RESIZED:
                 holding.quantity_lots = holding.traded_lots + left
-            if report in (OrderEvent.REPLACE, OrderEvent.ACKNOWLEDGE):
-                price_ticks = price if kind != _K.DECREMENTED else 0
+            if report is _ACKNOWLEDGE or report is _REPLACE:
+                price_ticks = price if kind != _DECREMENTED else 0
                 total = 0 if holding.by_quote else holding.quantity_lots
-                stop_price = self.book.stop_price(order_id) if report is OrderEvent.REPLACE else 0
+                stop_price = self.book.stop_price(order_id) if report is _REPLACE else 0
             elif holding.by_quote and report in _ENDS:
                 total = holding.traded_lots
         out.append(
-            self._report(
-                order_id, report, time_ns, reason=Reason(reason), quantity_lots=total, price_ticks=price_ticks,
-                stop_price_ticks=stop_price, detail=self._detail(report, event),
+            OrderReport(
+                time_ns=time_ns,
+                order_id=order_id,
+                account=account,
+                symbol=self.symbol,
+                event=report,
+                quantity_lots=total,
+                price_ticks=price_ticks,
+                stop_price_ticks=stop_price,
+                reason=_REASONS[reason] if reason else _NO_REASON,
+                detail=self._detail(report, event),
             )
-        )  # fmt: skip
+        )
         if report in _ENDS:
-            self.rejected += report is OrderEvent.REJECT
+            self.rejected += report is _REJECT
             self._forget(order_id)
         elif kind in _BACK_TO_WAITING and self.book.waits(order_id):
-            out.append(self._report(order_id, OrderEvent.ARM, time_ns))
+            out.append(
+                OrderReport(
+                    time_ns=time_ns, order_id=order_id, account=account, symbol=self.symbol, event=OrderEvent.ARM
+                )
+            )
 
     def _detail(self, report: OrderEvent, event: EventRow) -> str:
         """The numbers behind an end or a refusal."""
         kind, _, _, price, _, left, _, extra = event
         instrument = self.instrument
-        if kind == _K.REPRICED:
-            return f"Asked for {instrument.format_price(extra)}, rests at {instrument.format_price(price)}."
-        if kind == _K.DECREMENTED:
-            return f"{instrument.format_quantity(extra)} were taken off to prevent a self-trade."
-        if report in (OrderEvent.EXPIRE, OrderEvent.REJECT) and left:
+        if (report is _EXPIRE or report is _REJECT) and left:
             return f"{instrument.format_quantity(left)} {instrument.base.code} did not trade."
+        if kind == _REPRICED:
+            return f"Asked for {instrument.format_price(extra)}, rests at {instrument.format_price(price)}."
+        if kind == _DECREMENTED:
+            return f"{instrument.format_quantity(extra)} were taken off to prevent a self-trade."
         return ""
 
     def _trade(self, event: EventRow, time_ns: int, out: list[Message]) -> None:
         """A trade: a report to each side, the maker first, and the public print."""
         kind, taker_id, side, price, lots, taker_open, maker_id, maker_open = event
         self.trades += 1
-        how = HOW_MATCHED if kind == _K.TRADE else HOW_CALLED
-        self._fill(maker_id, side ^ 1, price, lots, maker_open, Liquidity.MAKER, how, time_ns, out)
-        self._fill(taker_id, side, price, lots, taker_open, Liquidity.TAKER, how, time_ns, out)
+        how = HOW_MATCHED if kind == _TRADE else HOW_CALLED
+        trade_id = f"{self.symbol}-{self.trades}"
+        for order_id, own_side, left, liquidity in (
+            (maker_id, side ^ 1, maker_open, _MAKER),
+            (taker_id, side, taker_open, _TAKER),
+        ):
+            out.append(self._fill(order_id, own_side, price, lots, left, liquidity, how, trade_id, time_ns))
         self.statistics.trade(time_ns, price, lots)
         out.append(
             TradePrinted(
@@ -308,56 +342,36 @@ class Market:
         left: int,
         liquidity: Liquidity,
         how: str,
+        trade_id: str,
         time_ns: int,
-        out: list[Message],
-    ) -> None:
+    ) -> OrderReport:
+        """What one side of a trade is told; an order of which nothing is left has ended."""
         instrument, holding = self.instrument, self.holdings[order_id]
         holding.traded_lots += lots
-        buys = SIDES[side] is Side.BUY
-        # The fee comes off what is received, so that nobody needs an asset that the trade does not bring.
-        received = instrument.base_units(lots) if buys else instrument.notional_units(price, lots)
-        fill = Fill(
-            trade_id=f"{self.symbol}-{self.trades}",
-            price_ticks=price,
-            quantity_lots=lots,
-            liquidity=liquidity,
-            fee_units=fee_units(received, instrument.fee_ppm(maker=liquidity is Liquidity.MAKER)),
-            fee_asset=(instrument.base if buys else instrument.quote).code,
-            how=how,
-        )
-        event = OrderEvent.PARTIAL_FILL if left else OrderEvent.FILL
-        total = holding.traded_lots if holding.by_quote and not left else 0
-        out.append(self._report(order_id, event, time_ns, fill=fill, quantity_lots=total))
-        if not left:
-            self._forget(order_id)
-
-    def _report(
-        self,
-        order_id: int,
-        event: OrderEvent,
-        time_ns: int,
-        *,
-        fill: Fill | None = None,
-        reason: Reason = Reason.NONE,
-        quantity_lots: int = 0,
-        price_ticks: int = 0,
-        stop_price_ticks: int = 0,
-        detail: str = "",
-    ) -> OrderReport:
-        holding = self.holdings.get(order_id)
-        return OrderReport(
+        # The fee comes off what is received, so that nobody needs an asset that the trade does not bring. It is
+        # rounded up, as ``fee_units`` does.
+        received = price * lots * self._multiplier if side else lots * instrument.lot_units
+        rate = instrument.maker_fee_ppm if liquidity is _MAKER else instrument.taker_fee_ppm
+        report = OrderReport(
             time_ns=time_ns,
             order_id=order_id,
-            account=holding.account if holding else self.ended.get(order_id, ""),
+            account=holding.account,
             symbol=self.symbol,
-            event=event,
-            fill=fill,
-            quantity_lots=quantity_lots,
-            price_ticks=price_ticks,
-            stop_price_ticks=stop_price_ticks,
-            reason=reason,
-            detail=detail,
+            event=_PARTIAL_FILL if left else _FILL,
+            fill=Fill(
+                trade_id=trade_id,
+                price_ticks=price,
+                quantity_lots=lots,
+                liquidity=liquidity,
+                fee_units=-(-received * rate // PARTS_PER_MILLION),
+                fee_asset=self._received[side],
+                how=how,
+            ),
+            quantity_lots=holding.traded_lots if holding.by_quote and not left else 0,
         )
+        if not left:
+            self._forget(order_id)
+        return report
 
     def _forget(self, order_id: int) -> None:
         """An order has ended; its account stays known for a while, for requests that come too late."""
@@ -394,23 +408,24 @@ class Market:
     def tick(self, time_ns: int) -> list[Message]:
         """Time passes: orders end, interruptions end, and at midnight UTC the price band moves to the last price."""
         self.statistics.advance(time_ns)
-        out = self.apply((int(port.Operation.ADVANCE_TIME), time_ns), time_ns)
+        out = self.apply((int(Operation.ADVANCE_TIME), time_ns), time_ns)
         day = time_ns // DAY_NS
         if day > self.day:
             self.day = day
             if self.book.last_price:
-                self.book.apply((int(port.Operation.SET_REFERENCE), self.book.last_price))
+                self.book.apply((int(Operation.SET_REFERENCE), self.book.last_price))
         return out
 
     def relist(self, instrument: Instrument, time_ns: int) -> list[Message]:
         """Take an instrument's new fees, guards and status."""
-        former, self.instrument = self.instrument, instrument
+        former = self.instrument
+        self._adopt(instrument)
         self.book.configure(book_settings(instrument, stepwise=bool(self.lists)))
         return [] if instrument.status is former.status else self.set_status(instrument.status, time_ns)
 
     def set_status(self, status: InstrumentStatus, time_ns: int) -> list[Message]:
         """Open, halt or restrict the book; also what ends a volatility interruption early."""
-        self.instrument = replace(self.instrument, status=status)
+        self._adopt(replace(self.instrument, status=status))
         owed: list[Message] = []
         if self.owed and self.book.status == HALTED and status is not InstrumentStatus.HALTED:
             seen: list[EventRow] = []
@@ -418,7 +433,7 @@ class Market:
             self._take_in(settle_owed(self, seen), None, touched, time_ns, owed)
             if touched:
                 owed.append(self._book_changed(touched, seen, time_ns))
-        return owed + self.apply((int(port.Operation.SET_STATUS), STATUS_CODES[status]), time_ns)
+        return owed + self.apply((_SET_STATUS, STATUS_CODES[status]), time_ns)
 
     def refresh_guards(self) -> None:
         """Let the book run stepwise exactly while it holds lists."""
@@ -459,11 +474,8 @@ class Market:
         return market
 
 
-def _expire_ns(order: Order, time_ns: int) -> int:
-    """When an order's time runs out, 0 for never. A DAY order ends at the next midnight UTC."""
-    request = order.request
-    if request.time_in_force is TimeInForce.GTD:
+def _expire_ns(request: OrderRequest, time_ns: int) -> int:
+    """When the time of a GTD or DAY order runs out, 0 for never. A DAY order ends at the next midnight UTC."""
+    if request.time_in_force is _GTD:
         return request.expire_time_ns
-    if request.time_in_force is TimeInForce.DAY and request.type is not OrderType.MARKET:
-        return (time_ns // DAY_NS + 1) * DAY_NS
-    return 0
+    return 0 if request.type is OrderType.MARKET else (time_ns // DAY_NS + 1) * DAY_NS

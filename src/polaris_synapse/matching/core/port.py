@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from msgspec import Struct
 
 from polaris_synapse.domain.instruments import InstrumentStatus
-from polaris_synapse.domain.orders import OrderType, PostOnly, SelfTradePrevention, Side, TimeInForce
+from polaris_synapse.domain.orders import OrderRequest, OrderType, PostOnly, SelfTradePrevention, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 
 #: A packed command: see the module's docstring.
@@ -205,17 +205,9 @@ class BookOrder(Struct, frozen=True, kw_only=True, gc=False):
 
     def pack(self) -> CommandRow:
         """The SUBMIT row."""
-        flags = (
-            SIDE_CODES[self.side]
-            | TYPE_CODES[self.type] << TYPE_SHIFT
-            | FORCE_CODES[self.time_in_force] << FORCE_SHIFT
-            | POST_CODES[self.post_only] << POST_SHIFT
-            | STP_CODES[self.self_trade_prevention] << STP_SHIFT
-            | (TRAILING_BPS if self.trailing_offset_bps else 0)
-        )
         return (
             0,
-            flags,
+            order_flags(self),
             self.order_id,
             self.account,
             self.price_ticks,
@@ -227,6 +219,24 @@ class BookOrder(Struct, frozen=True, kw_only=True, gc=False):
             self.quote_budget,
             self.expire_time_ns,
         )
+
+
+_TYPE_BITS: Final = {type_: code << TYPE_SHIFT for type_, code in TYPE_CODES.items()}
+_FORCE_BITS: Final = {force: code << FORCE_SHIFT for force, code in FORCE_CODES.items()}
+_POST_BITS: Final = {post: code << POST_SHIFT for post, code in POST_CODES.items()}
+_STP_BITS: Final = {prevention: code << STP_SHIFT for prevention, code in STP_CODES.items()}
+
+
+def order_flags(order: BookOrder | OrderRequest) -> int:
+    """The column ``flags`` of an order's SUBMIT row."""
+    return (
+        SIDE_CODES[order.side]
+        | _TYPE_BITS[order.type]
+        | _FORCE_BITS[order.time_in_force]
+        | _POST_BITS[order.post_only]
+        | _STP_BITS[order.self_trade_prevention]
+        | (TRAILING_BPS if order.trailing_offset_bps else 0)
+    )
 
 
 class BookEvent(NamedTuple):

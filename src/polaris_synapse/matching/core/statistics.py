@@ -51,9 +51,12 @@ class RollingDay:
     def trade(self, now_ns: int, price: int, lots: int) -> None:
         """Count a trade."""
         number = now_ns // MINUTE_NS
-        if self.minutes and self.minutes[-1].number >= number:
-            last = self.minutes[-1]
-            last.high, last.low, last.close = max(last.high, price), min(last.low, price), price
+        if self.minutes and (last := self.minutes[-1]).number >= number:
+            if price > last.high:
+                last.high = price
+            elif price < last.low:
+                last.low = price
+            last.close = price
             last.lots += lots
             last.turnover += price * lots
             last.trades += 1

@@ -1,5 +1,10 @@
 """The pure part of the risk room. ``RiskCore`` folds ``risk.inbox``."""
 
+from polaris_synapse.risk.core.native import FOLDERS
+
+# Compiled modules, where they are there, come before their sources. So this stands before the first of them.
+__path__ = [*FOLDERS, *__path__]
+
 from polaris_synapse.risk.core.machine import RiskCore
 from polaris_synapse.risk.core.state import Breaker
 

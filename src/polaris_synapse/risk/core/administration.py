@@ -11,7 +11,9 @@ from polaris_synapse.domain.messages import (
     BookStatusChanged,
     BreakChanged,
     HoldingLimitChanged,
+    LimitsChanged,
     ListInstrument,
+    MandateChanged,
     MoveFunds,
     ReenableAccount,
     ResetBreaker,
@@ -20,6 +22,7 @@ from polaris_synapse.domain.messages import (
     SetInstrumentStatus,
     SetLimits,
     SetMandate,
+    SymbolStopped,
 )
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
@@ -220,6 +223,9 @@ def set_limits(desk: Desk, command: SetLimits) -> None:
     else:
         answer(desk, command, Reason.ACCOUNT_NOT_FOUND, f"There is no account {command.account}.")
         return
+    desk.out.append(
+        LimitsChanged(time_ns=desk.time_ns, account=command.account, limits=command.limits, actor=command.actor)
+    )
     answer(desk, command)
 
 
@@ -256,6 +262,7 @@ def set_mandate(desk: Desk, command: SetMandate) -> None:
         account.mandates[mandate.agent] = MandateUse(mandate)
     else:
         use.mandate = mandate
+    desk.out.append(MandateChanged(time_ns=desk.time_ns, mandate=mandate, actor=command.actor))
     answer(desk, command)
 
 
@@ -296,6 +303,12 @@ def activate_breaker(desk: Desk, command: ActivateBreaker) -> None:
         return
     changed = trip(desk, command.scope, Reason.CIRCUIT_BREAKER, note=command.note, actor=command.actor)
     answer(desk, command, duplicate=not changed)
+
+
+def take_stop(desk: Desk, stopped: SymbolStopped) -> None:
+    """Another partition's accounts met what stops a symbol for everybody. Where it is stopped already, nothing."""
+    if stopped.symbol in desk.state.markets:
+        trip(desk, f"symbol:{stopped.symbol}", stopped.reason, note=stopped.note, actor="desk")
 
 
 def reset_breaker(desk: Desk, command: ResetBreaker) -> None:

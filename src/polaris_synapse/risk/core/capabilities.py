@@ -40,10 +40,10 @@ CAPABILITIES: Final[dict[str, Capabilities]] = {
     PAPER_VENUE: Capabilities(
         types=frozenset(OrderType),
         times_in_force=frozenset(TimeInForce),
-        post_only=frozenset({PostOnly.NO, PostOnly.REJECT}),
+        post_only=frozenset(PostOnly),
         quote_amount=True,
-        iceberg=False,
-        min_quantity=False,
+        iceberg=True,
+        min_quantity=True,
         own_orders_meet=False,
         order_lists=True,
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from polaris_synapse.domain.messages import LimitBreached
-from polaris_synapse.domain.orders import TRIGGERED, OrderState, OrderType, SelfTradePrevention, Side
+from polaris_synapse.domain.orders import TRIGGERED, OrderState
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.approval_records import named_refusal
@@ -15,6 +15,7 @@ from polaris_synapse.risk.core.context import AGENT_PREFIX, OrderContext, Refusa
 from polaris_synapse.risk.core.leverage import beyond_leverage
 from polaris_synapse.risk.core.losses import loss_of, watch_losses
 from polaris_synapse.risk.core.mandates import outside_mandate
+from polaris_synapse.risk.core.members import BUY, MARKET, NO_REASON, SELF_TRADES_ALLOWED, SELL
 from polaris_synapse.risk.core.positions import position_lots
 from polaris_synapse.risk.core.state import AMOUNT_UNITS_MAX, SECOND_NS, Account, MandateUse, Market
 from polaris_synapse.risk.core.valuation import refresh, value_of
@@ -91,7 +92,7 @@ def _fingerprint(context: OrderContext) -> str:
     """What makes two orders the same order: symbol, side, size and price."""
     request = context.request
     size = request.quantity_lots or -request.quote_amount_units
-    side = "B" if request.side is Side.BUY else "S"
+    side = "B" if request.side is BUY else "S"
     return f"{request.symbol}{side}{size}@{request.price_ticks or request.stop_price_ticks}"
 
 
@@ -130,7 +131,7 @@ def check_open_orders(context: OrderContext) -> Refusal | None:
 def check_self_match(context: OrderContext) -> Refusal | None:
     """An order that asks for no self-trade prevention must not be able to meet the account's own."""
     request, market, account = context.request, context.market, context.account
-    if request.self_trade_prevention is not SelfTradePrevention.NONE:
+    if request.self_trade_prevention is not SELF_TRADES_ALLOWED:
         return None
     assert market is not None
     assert account is not None
@@ -148,7 +149,7 @@ def check_self_match(context: OrderContext) -> Refusal | None:
         if other.state is OrderState.ARMED:
             continue
         gap = request.price_ticks - other.price_ticks
-        if request.type is OrderType.MARKET or (gap >= 0 if request.side is Side.BUY else gap <= 0):
+        if request.type is MARKET or (gap >= 0 if request.side is BUY else gap <= 0):
             return Refusal(
                 Reason.SELF_MATCH,
                 f"The order would meet the account's own order {order_id} at {text.price(market, other.price_ticks)}.",
@@ -200,7 +201,7 @@ def _worst_lots(context: OrderContext, account: Account, market: Market) -> int:
     if position is None:
         return lots
     held = position_lots(position, market)
-    if context.request.side is Side.BUY:
+    if context.request.side is BUY:
         return abs(held + position.open_buy_lots + lots)
     return abs(held - position.open_sell_lots - lots)
 
@@ -232,7 +233,7 @@ def check_concentration(context: OrderContext) -> Refusal | None:
     assert prospect is not None
     assert market is not None
     assert account is not None
-    if not limit or prospect.reducing or context.request.side is Side.SELL:
+    if not limit or prospect.reducing or context.request.side is SELL:
         return None
     worth = _worst_worth_of_base(context, account, market)
     if account.equity_units > 0 and share_ppm(worth, account.equity_units) <= limit:
@@ -267,7 +268,7 @@ def check_holding(context: OrderContext) -> Refusal | None:
     assert market is not None
     assert account is not None
     limit = account.holding_limits_ppm.get(market.base, 0)
-    if not limit or prospect.reducing or context.request.side is Side.SELL:
+    if not limit or prospect.reducing or context.request.side is SELL:
         return None
     worth = _worst_worth_of_base(context, account, market)
     if account.equity_units > 0 and share_ppm(worth, account.equity_units) <= limit:
@@ -301,7 +302,7 @@ def check_losses(context: OrderContext) -> Refusal | None:
     if not (limits.daily_loss_units_max or limits.drawdown_ppm_max) or prospect.reducing:
         return None
     reason, detail = loss_of(desk, account)
-    if reason is Reason.NONE:
+    if reason is NO_REASON:
         return None
     watch_losses(desk, account)
     return Refusal(reason, detail)

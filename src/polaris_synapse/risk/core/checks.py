@@ -8,25 +8,29 @@ that was accepted before is answered with that order ahead of all checks: it ask
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from polaris_synapse.domain.instruments import PARTS_PER_MILLION, InstrumentStatus
-from polaris_synapse.domain.messages import KillLevel, KycState
-from polaris_synapse.domain.orders import (
-    LIMIT_PRICED,
-    STOP_PRICED,
-    TRIGGERED,
-    OrderRequest,
-    OrderType,
-    PostOnly,
-    TimeInForce,
-)
+from polaris_synapse.domain.messages import KillLevel
+from polaris_synapse.domain.orders import LIMIT_PRICED, STOP_PRICED, TRIGGERED, OrderRequest, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.capabilities import CAPABILITIES, missing_feature
 from polaris_synapse.risk.core.check_limits import LIMIT_CHECKS
 from polaris_synapse.risk.core.context import OrderContext, Refusal
+from polaris_synapse.risk.core.members import (
+    DAY,
+    FOK,
+    GTD,
+    KYC_APPROVED,
+    LIMIT,
+    MARKET,
+    NOT_POST_ONLY,
+    NOT_STOPPED,
+    TRADING,
+    TRAILING_STOP,
+)
 from polaris_synapse.risk.core.reservations import stop_at_submission
 from polaris_synapse.risk.core.state import CLIENT_ORDER_ID_CHARACTERS_MAX, FLATTEN_PREFIX, SECOND_NS
 from polaris_synapse.risk.core.valuation import last_price, value_of
@@ -42,7 +46,7 @@ def check_kill_switch(context: OrderContext) -> Refusal | None:
     level = desk.state.kill_level
     if account is not None and account.kill_level > level:
         level = account.kill_level
-    if level is KillLevel.OFF or context.flattens:
+    if level is NOT_STOPPED or context.flattens:
         return None
     if level is KillLevel.NO_NEW_RISK and context.prospect is not None and context.prospect.reducing:
         return None
@@ -94,7 +98,7 @@ def check_standing(context: OrderContext) -> Refusal | None:
     standing = context.account.standing
     if standing.blocked:
         return Refusal(Reason.COMPLIANCE_ACCOUNT_BLOCKED, f"Account {standing.account} is blocked.")
-    if standing.kyc is not KycState.APPROVED:
+    if standing.kyc is not KYC_APPROVED:
         return Refusal(
             Reason.COMPLIANCE_KYC_INCOMPLETE, f"The identity check of account {standing.account} is {standing.kyc}."
         )
@@ -125,11 +129,11 @@ def check_status(context: OrderContext) -> Refusal | None:
     """The instrument is open for this order; before an auction's call orders may rest but not ask for a match."""
     assert context.market is not None
     status = context.market.instrument.status
-    if status is InstrumentStatus.TRADING:
+    if status is TRADING:
         return None
     request = context.request
     if status is InstrumentStatus.AUCTION:
-        if request.type is not OrderType.MARKET and request.time_in_force not in _IMMEDIATE:
+        if request.type is not MARKET and request.time_in_force not in _IMMEDIATE:
             return None
         return Refusal(
             Reason.INSTRUMENT_NOT_TRADING, f"{request.symbol} is in an auction: only orders that can rest are taken."
@@ -155,7 +159,7 @@ def check_fields(context: OrderContext) -> Refusal | None:
     if context.request.client_order_id.startswith(FLATTEN_PREFIX) and not context.flattens:
         wrong = f"Client order ids that begin with {FLATTEN_PREFIX} belong to the kill switch"
     wrong = wrong or _wrong_numbers(context.request) or _wrong_types(context.request) or _wrong_options(context.request)
-    expires = context.request.time_in_force is TimeInForce.GTD
+    expires = context.request.time_in_force is GTD
     if not wrong and expires and context.request.expire_time_ns <= context.time_ns:
         wrong = "A GTD order needs an expiry time that lies in the future"
     return Refusal(Reason.ORDER_FIELDS_INVALID, f"{wrong}.") if wrong else None
@@ -163,18 +167,17 @@ def check_fields(context: OrderContext) -> Refusal | None:
 
 def _wrong_numbers(request: OrderRequest) -> str:
     """What is wrong with the numbers as such, in words."""
-    smallest = min(
-        request.quantity_lots,
-        request.quote_amount_units,
-        request.price_ticks,
-        request.stop_price_ticks,
-        request.trailing_offset_ticks,
-        request.trailing_offset_bps,
-        request.display_lots,
-        request.min_quantity_lots,
-        request.expire_time_ns,
-    )
-    if smallest < 0:
+    if (
+        request.quantity_lots < 0
+        or request.quote_amount_units < 0
+        or request.price_ticks < 0
+        or request.stop_price_ticks < 0
+        or request.trailing_offset_ticks < 0
+        or request.trailing_offset_bps < 0
+        or request.display_lots < 0
+        or request.min_quantity_lots < 0
+        or request.expire_time_ns < 0
+    ):
         return "No number of an order may be negative"
     if not request.client_order_id or len(request.client_order_id) > CLIENT_ORDER_ID_CHARACTERS_MAX:
         return f"An order needs a client order id of 1 to {CLIENT_ORDER_ID_CHARACTERS_MAX} characters"
@@ -186,10 +189,10 @@ def _wrong_types(request: OrderRequest) -> str:
     kind = request.type
     others = request.quote_amount_units or request.stop_price_ticks
     offsets = (request.trailing_offset_ticks > 0) + (request.trailing_offset_bps > 0)
-    if kind is OrderType.LIMIT and request.quantity_lots and request.price_ticks and not others and not offsets:
+    if kind is LIMIT and request.quantity_lots and request.price_ticks and not others and not offsets:
         return ""  # by far the most common order; the rest only words what is wrong
     if request.quote_amount_units:
-        if kind is not OrderType.MARKET:
+        if kind is not MARKET:
             return f"A {kind} order is sized by quantity, only a MARKET order may be by quote amount"
         if request.quantity_lots:
             return "A MARKET order has a quantity or a quote amount, not both"
@@ -203,7 +206,7 @@ def _wrong_types(request: OrderRequest) -> str:
         return f"A {kind} order needs a stop price"
     if kind not in STOP_PRICED and request.stop_price_ticks:
         return f"A {kind} order has no stop price"
-    if kind is OrderType.TRAILING_STOP:
+    if kind is TRAILING_STOP:
         if offsets != 1:
             return "A TRAILING_STOP order needs one trailing offset, as a price or in basis points"
         if request.trailing_offset_bps >= 10_000:
@@ -217,11 +220,11 @@ def _wrong_options(request: OrderRequest) -> str:
     """Which option does not go with the others, in words."""
     kind, time_in_force = request.type, request.time_in_force
     immediate = time_in_force in _IMMEDIATE
-    if kind is OrderType.MARKET and time_in_force in (TimeInForce.GTD, TimeInForce.DAY):
+    if kind is MARKET and time_in_force in (GTD, DAY):
         return f"A MARKET order does not wait, so it cannot be {time_in_force}"
-    if request.expire_time_ns and time_in_force is not TimeInForce.GTD:
+    if request.expire_time_ns and time_in_force is not GTD:
         return f"Only a GTD order has an expiry time, this one is {time_in_force}"
-    if request.post_only is not PostOnly.NO:
+    if request.post_only is not NOT_POST_ONLY:
         if kind not in LIMIT_PRICED:
             return f"A {kind} order takes liquidity, so it cannot be post-only"
         if immediate:
@@ -235,7 +238,7 @@ def _wrong_options(request: OrderRequest) -> str:
             return "The displayed quantity is larger than the order"
     if request.min_quantity_lots > request.quantity_lots and not request.quote_amount_units:
         return "The minimum quantity is larger than the order"
-    if request.min_quantity_lots and (time_in_force is TimeInForce.FOK or request.quote_amount_units):
+    if request.min_quantity_lots and (time_in_force is FOK or request.quote_amount_units):
         return "A minimum quantity does not go with FOK or a quote amount"
     return ""
 
@@ -307,8 +310,11 @@ def check_market_data(context: OrderContext) -> Refusal | None:
 def check_break(context: OrderContext) -> Refusal | None:
     """No unexplained difference with the venue is open on the instrument for this account."""
     assert context.market is not None
-    for break_id in sorted(context.market.breaks):
-        if context.market.breaks[break_id] in ("", "*", context.request.account):
+    breaks = context.market.breaks
+    if not breaks:
+        return None
+    for break_id in sorted(breaks):
+        if breaks[break_id] in ("", "*", context.request.account):
             return Refusal(Reason.POSITION_BREAK_OPEN, f"Break {break_id} is open on {context.request.symbol}.")
     return None
 
@@ -320,16 +326,22 @@ def check_price_collar(context: OrderContext) -> Refusal | None:
     collar_ppm = context.limits.price_collar_ppm
     if not collar_ppm or not mark:
         return None
-    is_triggered = request.type is not OrderType.LIMIT and request.type in TRIGGERED
-    stop = stop_at_submission(request, mark) if is_triggered else 0
-    for name, ticks in (("price", request.price_ticks), ("stop price", stop)):
-        if ticks and abs(ticks - mark) * PARTS_PER_MILLION > mark * collar_ppm:
-            return Refusal(
-                Reason.PRICE_OUTSIDE_COLLAR,
-                f"The {name} {text.price(market, ticks)} is more than {text.percent(collar_ppm)} away from the mark "
-                f"{text.price(market, mark)}.",
-            )
-    return None
+    name, ticks = "price", request.price_ticks
+    is_outside = _is_outside(ticks, mark, collar_ppm)
+    if not is_outside and request.type is not LIMIT and request.type in TRIGGERED:
+        name, ticks = "stop price", stop_at_submission(request, mark)
+        is_outside = _is_outside(ticks, mark, collar_ppm)
+    if not is_outside:
+        return None
+    return Refusal(
+        Reason.PRICE_OUTSIDE_COLLAR,
+        f"The {name} {text.price(market, ticks)} is more than {text.percent(collar_ppm)} away from the mark "
+        f"{text.price(market, mark)}.",
+    )
+
+
+def _is_outside(ticks: int, mark: int, collar_ppm: int) -> bool:
+    return ticks > 0 and abs(ticks - mark) * PARTS_PER_MILLION > mark * collar_ppm
 
 
 Check = Callable[[OrderContext], Refusal | None]
@@ -354,9 +366,9 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-def first_refusal(context: OrderContext) -> Refusal | None:
-    """Run the sequence."""
-    for check in CHECKS:
+def first_refusal(context: OrderContext, sequence: Sequence[Check] = CHECKS) -> Refusal | None:
+    """Run the sequence, or another one."""
+    for check in sequence:
         refusal = check(context)
         if refusal is not None:
             return refusal

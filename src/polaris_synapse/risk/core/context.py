@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from polaris_synapse.domain.instruments import PARTS_PER_MILLION
 from polaris_synapse.domain.messages import RiskLimits
-from polaris_synapse.domain.orders import LIMIT_PRICED, Order, OrderRequest, OrderState, OrderType, Side
+from polaris_synapse.domain.orders import LIMIT_PRICED, Order, OrderRequest
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.risk.core.list_legs import held_by
+from polaris_synapse.risk.core.members import APPROVED, BUY, LIMIT, NO_REASON, SELL
 from polaris_synapse.risk.core.positions import position_lots
 from polaris_synapse.risk.core.reservations import need, worst_buy_ticks, worst_lots_of_amount
 from polaris_synapse.risk.core.state import PARTITIONS_MAX, SECOND_NS, Account, Desk, Market, OrderRecord
@@ -50,7 +52,7 @@ class Prospect:
         request = context.request
         mark = context.mark_ticks
         collar_ppm = context.limits.price_collar_ppm
-        is_buy = request.side is Side.BUY
+        is_buy = request.side is BUY
         self.need_asset = market.quote if is_buy else market.base
         self.price_ticks = request.price_ticks or request.stop_price_ticks or mark
         if request.quote_amount_units:
@@ -65,16 +67,16 @@ class Prospect:
             self.value_units = value_of(context.desk, market.quote, self.notional_units)
         replaced = context.replaces
         if replaced is None:
-            self.record = OrderRecord(
+            self.record: OrderRecord = OrderRecord(
                 order=Order(
                     order_id=(context.desk.state.order_number + 1) * PARTITIONS_MAX + context.desk.state.partition,
                     request=request,
                     venue=market.instrument.venue,
-                    state=OrderState.APPROVED,
+                    state=APPROVED,
                     quantity_lots=request.quantity_lots,
                     price_ticks=request.price_ticks,
                     stop_price_ticks=request.stop_price_ticks,
-                    reason=Reason.FLATTENED if context.flattens else Reason.NONE,
+                    reason=Reason.FLATTENED if context.flattens else NO_REASON,
                     created_time_ns=context.time_ns,
                     updated_time_ns=context.time_ns,
                 ),
@@ -89,8 +91,9 @@ class Prospect:
         else:
             self.record = replaced
             units, lots = need(replaced, market, request.quantity_lots, request.price_ticks, request.stop_price_ticks)
-            self.extra_units = max(units - replaced.need_units, 0)
-            self.extra_lots = max(lots - replaced.exposed_lots, 0)
+            held_units, held_lots = held_by(context.desk, replaced)
+            self.extra_units = max(units - held_units, 0)
+            self.extra_lots = max(lots - held_lots, 0)
         self.reducing = self._is_reducing(context, account, market)
 
     def _is_reducing(self, context: OrderContext, account: Account, market: Market) -> bool:
@@ -101,7 +104,7 @@ class Prospect:
         if position is None or (context.request.quote_amount_units and not context.mark_ticks):
             return False
         held = position_lots(position, market)
-        if context.request.side is Side.SELL:
+        if context.request.side is SELL:
             return position.open_sell_lots + self.extra_lots <= held
         return position.open_buy_lots + self.extra_lots <= -held
 
@@ -150,8 +153,8 @@ class OrderContext:
         self.flattens = flattens
         self.approved = approved
         self.time_ns = desk.time_ns
-        self.account = state.accounts.get(request.account)
-        self.market = state.markets.get(request.symbol)
+        self.account: Account | None = state.accounts.get(request.account)
+        self.market: Market | None = state.markets.get(request.symbol)
         self.limits: RiskLimits = self.account.limits if self.account is not None else state.default_limits
         self.mark_ticks = 0
         self.prospect: Prospect | None = None
@@ -172,7 +175,7 @@ def _has_sane_numbers(request: OrderRequest) -> bool:
         and request.stop_price_ticks >= 0
         and 0 <= request.trailing_offset_bps < 10_000
         and request.trailing_offset_ticks >= 0
-        and (request.price_ticks > 0) == (request.type is OrderType.LIMIT or request.type in LIMIT_PRICED)
+        and (request.price_ticks > 0) == (request.type is LIMIT or request.type in LIMIT_PRICED)
     )
 
 
@@ -185,11 +188,12 @@ def take_token(account: Account, limits: RiskLimits, time_ns: int) -> bool:
     rate = limits.messages_per_second_max
     if not rate:
         return True
-    full = max(limits.message_burst_max, 1) * SECOND_NS
-    if account.bucket_level < 0:
+    burst, level, passed_ns = limits.message_burst_max, account.bucket_level, time_ns - account.bucket_time_ns
+    full = burst * SECOND_NS if burst > 1 else SECOND_NS
+    if passed_ns > 0 and level >= 0:
+        level += passed_ns * rate
+    if level < 0 or level > full:
         level = full
-    else:
-        level = min(account.bucket_level + max(time_ns - account.bucket_time_ns, 0) * rate, full)
     account.bucket_time_ns = time_ns
     if level < SECOND_NS:
         account.bucket_level = level

@@ -14,12 +14,15 @@ from msgspec import Struct, structs
 
 from polaris_synapse.domain.instruments import INTERNAL_VENUE, PAPER_VENUE, fee_units
 from polaris_synapse.domain.messages import FeeTier, FeeTierChanged, SetFeeTiers
-from polaris_synapse.domain.orders import Fill, Liquidity, Side
+from polaris_synapse.domain.orders import Fill, Side
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core.answers import answer
+from polaris_synapse.risk.core.members import BUY, MAKER
 from polaris_synapse.risk.core.state import AMOUNT_UNITS_MAX, COUNTER_UNITS_MAX, Account, Desk, Market
 from polaris_synapse.risk.core.valuation import value_of
 
+#: Names the tiers of the accounts without their own.
+EVERYBODY: Final = "*"
 VOLUME_DAYS: Final = 30
 FEE_TIERS_MAX: Final = 50
 RATE_PPM_MAX: Final = 100_000
@@ -49,7 +52,7 @@ def set_fee_tiers(desk: Desk, command: SetFeeTiers) -> None:
         answer(desk, command, Reason.INVALID_VALUE, f"{problem}.")
         return
     state = desk.state
-    if command.account == "*":
+    if command.account == EVERYBODY:
         changed = [state.accounts[name] for name in desk.account_names()]
         duplicate, state.default_fee_tiers = state.default_fee_tiers == command.tiers, command.tiers
     elif command.account in state.accounts:
@@ -127,8 +130,8 @@ def charge(desk: Desk, account: Account, market: Market, venue: str, side: Side,
     rates = account.fee_rates_ppm
     if not rates or venue not in _CHARGED_BY_THE_DESK:
         return fill
-    received = fill.quantity_lots * market.lot_units if side is Side.BUY else notional
-    fee = fee_units(received, rates[0] if fill.liquidity is Liquidity.MAKER else rates[1])
+    received = fill.quantity_lots * market.lot_units if side is BUY else notional
+    fee = fee_units(received, rates[0] if fill.liquidity is MAKER else rates[1])
     return fill if fee == fill.fee_units else structs.replace(fill, fee_units=fee)
 
 
@@ -142,4 +145,16 @@ def standing_of(desk: Desk, account: Account) -> FeeStanding:
         tiers=tiers,
         volume_units=volume,
         today_units=account.volume_today_units,
+    )
+
+
+def default_standing(desk: Desk) -> FeeStanding:
+    """The tiers of the accounts without their own, which nobody is in and no volume counts for."""
+    return FeeStanding(
+        account=EVERYBODY,
+        day=desk.state.day,
+        tier=0,
+        tiers=desk.state.default_fee_tiers,
+        volume_units=0,
+        today_units=0,
     )

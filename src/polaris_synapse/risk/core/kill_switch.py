@@ -19,6 +19,7 @@ from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.answers import answer
 from polaris_synapse.risk.core.checks import first_refusal
 from polaris_synapse.risk.core.context import OrderContext
+from polaris_synapse.risk.core.members import FLATTEN
 from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX, accept, cancel_these, cancellable
 from polaris_synapse.risk.core.positions import position_lots
 from polaris_synapse.risk.core.reservations import worst_buy_ticks
@@ -42,7 +43,8 @@ FLATTEN_ATTEMPTS_MAX: Final = 1_000
 
 def level_of(desk: Desk, account: Account) -> KillLevel:
     """The level in force for an account: the desk's or its own, whichever stops more."""
-    return max(desk.state.kill_level, account.kill_level)
+    everywhere, here = desk.state.kill_level, account.kill_level
+    return here if here > everywhere else everywhere
 
 
 def set_level(desk: Desk, command: SetKillLevel) -> None:
@@ -103,7 +105,7 @@ def keep_stopped(desk: Desk) -> None:
 
 def flatten(desk: Desk, account: Account) -> None:
     """Send what closes the account's positions, as far as that can be done now. Does nothing below FLATTEN."""
-    if level_of(desk, account) is not KillLevel.FLATTEN:
+    if level_of(desk, account) is not FLATTEN:
         return
     for symbol in sorted(account.positions):
         position, market = account.positions[symbol], desk.state.markets[symbol]

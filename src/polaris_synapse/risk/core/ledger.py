@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from polaris_synapse.domain.messages import BalanceChanged, LedgerPosted, Posting
 from polaris_synapse.domain.orders import Fill, Side
+from polaris_synapse.risk.core.members import SELL
 from polaris_synapse.risk.core.state import PARTITIONS_MAX, Account, Balance, Desk, Market
 
 
@@ -43,7 +44,8 @@ def post(
             totals = ledger[asset] = {}
         totals[posting.ledger_account] = totals.get(posting.ledger_account, 0) + units
         if posting.ledger_account == client:
-            balance_of(account, asset).total_units += units
+            balance = balance_of(account, asset)
+            balance.total_units += units
     account.holdings_version += 1
     state.entry_number += 1
     desk.out.append(
@@ -65,7 +67,7 @@ def fill_postings(account: Account, market: Market, venue: str, side: Side, fill
     """The legs of a fill and its fee."""
     base_units = fill.quantity_lots * market.lot_units
     quote_units = fill.price_ticks * fill.quantity_lots * market.multiplier
-    if side is Side.SELL:
+    if side is SELL:
         base_units, quote_units = -base_units, -quote_units
     client, clearing = f"client:{account.name}", f"venue:{venue}"
     legs = (

@@ -33,6 +33,24 @@ def pair_of(order_list: OrderList) -> tuple[int, ...]:
     return order_list.order_ids[-2:]
 
 
+def sibling_of(desk: Desk, record: OrderRecord) -> OrderRecord | None:
+    """The other order of an order's OCO; None for one that is in no OCO, or whose other order is forgotten."""
+    assert record.leg is not None
+    order_list = desk.state.lists.get(str(record.leg.list_id))
+    pair = pair_of(order_list) if order_list is not None else ()
+    if record.order.order_id not in pair:
+        return None
+    return next((desk.orders.get(order_id) for order_id in pair if order_id != record.order.order_id), None)
+
+
+def held_by(desk: Desk, record: OrderRecord) -> tuple[int, int]:
+    """What an order holds, or the two of its OCO together: ``(units of its need asset, lots that may still trade)``."""
+    sibling = sibling_of(desk, record) if record.leg is not None else None
+    if sibling is None:
+        return record.need_units, record.exposed_lots
+    return record.need_units + sibling.need_units, record.exposed_lots + sibling.exposed_lots
+
+
 def share(desk: Desk, account: Account, market: Market, record: OrderRecord) -> bool:
     """Let the orders of an OCO hold together what the larger one needs. Answers whether reserved funds changed."""
     assert record.leg is not None

@@ -13,6 +13,7 @@ from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.breakers import trip
 from polaris_synapse.risk.core.fees import start_fee_day
 from polaris_synapse.risk.core.mandates import start_mandate_day
+from polaris_synapse.risk.core.members import NO_REASON
 from polaris_synapse.risk.core.state import DAY_NS, Account, Desk
 from polaris_synapse.risk.core.valuation import refresh
 
@@ -21,7 +22,7 @@ def loss_of(desk: Desk, account: Account) -> tuple[Reason, str]:
     """Which loss limit the account has reached, with a sentence; NONE when it has reached neither."""
     limits = account.limits
     if not (limits.daily_loss_units_max or limits.drawdown_ppm_max):
-        return Reason.NONE, ""
+        return NO_REASON, ""
     refresh(desk, account)
     lost = account.day_start_equity_units - account.equity_units
     if limits.daily_loss_units_max and lost >= limits.daily_loss_units_max:
@@ -36,13 +37,13 @@ def loss_of(desk: Desk, account: Account) -> tuple[Reason, str]:
             f"{text.value(desk, peak)}, the limit is {text.percent(limits.drawdown_ppm_max)}."
         )
         return Reason.DRAWDOWN_LIMIT, detail
-    return Reason.NONE, ""
+    return NO_REASON, ""
 
 
 def watch_losses(desk: Desk, account: Account) -> None:
     """Say once that a loss limit was reached, and trip the account's breaker."""
     reason, detail = loss_of(desk, account)
-    if reason is Reason.NONE:
+    if reason is NO_REASON:
         account.drawdown_told = False
         return
     if reason is Reason.DAILY_LOSS_LIMIT:

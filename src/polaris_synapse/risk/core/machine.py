@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from msgspec import structs
+
 from polaris_synapse.bus.core import UnexpectedMessageError, decode_state, encode_state, hash_state
 from polaris_synapse.domain.messages import (
     AccountStanding,
@@ -42,6 +44,7 @@ from polaris_synapse.domain.messages import (
     SetMandate,
     SubmitOrder,
     SubmitOrderList,
+    SymbolStopped,
     Tick,
 )
 from polaris_synapse.domain.orders import OrderRequest
@@ -53,6 +56,7 @@ from polaris_synapse.risk.core import (
     kill_switch,
     order_lists,
     orders,
+    replacements,
     reports,
     reservations,
     text,
@@ -60,7 +64,7 @@ from polaris_synapse.risk.core import (
 from polaris_synapse.risk.core.approval_records import expire_due, number_of
 from polaris_synapse.risk.core.breakers import trip
 from polaris_synapse.risk.core.losses import start_day, watch_losses
-from polaris_synapse.risk.core.mandates import profit_of
+from polaris_synapse.risk.core.mandates import mandate_used, mandates_used
 from polaris_synapse.risk.core.state import (
     CLOSED_ORDERS_MAX,
     FLATTEN_PREFIX,
@@ -80,6 +84,8 @@ def _tick(desk: Desk, message: Tick) -> None:
     for name in desk.account_names():
         account = desk.state.accounts[name]
         metrics = metrics_of(desk, account, message.time_ns)
+        if account.mandates:
+            metrics = structs.replace(metrics, mandates=mandates_used(desk, account))
         watch_losses(desk, account)
         before = account.metrics
         if before is None or not _same_metrics(before, metrics):
@@ -136,7 +142,7 @@ _HANDLERS: Final[dict[type[Message], Callable[[Desk, Any], None]]] = {
     SubmitOrder: orders.submit,
     OrderReport: reports.take_report,
     CancelOrder: orders.cancel,
-    ReplaceOrder: orders.replace,
+    ReplaceOrder: replacements.replace,
     Mark: _mark,
     Tick: _tick,
     CancelAll: orders.cancel_all,
@@ -158,6 +164,7 @@ _HANDLERS: Final[dict[type[Message], Callable[[Desk, Any], None]]] = {
     SetFeeTiers: fees.set_fee_tiers,
     DecideApproval: approvals.decide,
     SetHoldingLimit: administration.set_holding_limit,
+    SymbolStopped: administration.take_stop,
 }
 
 
@@ -238,8 +245,8 @@ class RiskCore:
         use = known.mandates.get(agent) if known is not None else None
         if use is None:
             return 0, 0
-        used = use.used_units if use.day == desk.state.day else 0
-        return used, profit_of(desk, use) - use.day_start_profit_units
+        used = mandate_used(desk, use)
+        return used.used_units, used.profit_units
 
     def approvals(self) -> list[Approval]:
         """Every request for approval that is remembered, oldest first."""
@@ -256,7 +263,9 @@ class RiskCore:
         return dict(known.holding_limits_ppm) if known is not None else {}
 
     def fee_standing(self, account: str) -> fees.FeeStanding | None:
-        """What an account pays and why; None where there is no such account."""
+        """What an account pays and why, "*" for the tiers of all others; None where there is no such account."""
+        if account == fees.EVERYBODY:
+            return fees.default_standing(self._desk)
         known = self._desk.state.accounts.get(account)
         return fees.standing_of(self._desk, known) if known is not None else None
 

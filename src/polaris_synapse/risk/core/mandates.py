@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from polaris_synapse.domain.messages import Autonomy, Mandate, TradingWindow
+from polaris_synapse.domain.messages import Autonomy, Mandate, MandateUsed, TradingWindow
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.context import OrderContext, Refusal
@@ -60,6 +60,20 @@ def is_open(windows: tuple[TradingWindow, ...], time_ns: int) -> bool:
 def profit_of(desk: Desk, use: MandateUse) -> int:
     """What the agent's fills are worth now, all that they gave and took together, in the valuation asset."""
     return sum(value_of(desk, asset, units) or 0 for asset, units in use.moved_units.items())
+
+
+def mandates_used(desk: Desk, account: Account) -> tuple[MandateUsed, ...]:
+    """What each of an account's agents has used today, by agent."""
+    return tuple(mandate_used(desk, use) for _, use in sorted(account.mandates.items()))
+
+
+def mandate_used(desk: Desk, use: MandateUse) -> MandateUsed:
+    """What is used of one mandate today."""
+    return MandateUsed(
+        agent=use.mandate.agent,
+        used_units=use.used_units if use.day == desk.state.day else 0,
+        profit_units=profit_of(desk, use) - use.day_start_profit_units,
+    )
 
 
 def check_order_value(context: OrderContext, use: MandateUse) -> Refusal | None:

@@ -54,7 +54,8 @@ _AT_PLACEMENT: Final = frozenset(
         check_limits.check_losses,
     }
 )
-_BEFORE_WAITING: Final = tuple(check for check in checks.CHECKS if check not in _AT_PLACEMENT)
+#: The checks of an order that waits; the others come when it is placed.
+CHECKS_BEFORE_WAITING: Final = tuple(check for check in checks.CHECKS if check not in _AT_PLACEMENT)
 _WAITS: Final = "Waits until the working order of its list has filled."
 
 
@@ -101,7 +102,7 @@ def _examine(desk: Desk, command: SubmitOrderList) -> tuple[Refusal | None, list
     for number, leg in enumerate(request.legs):
         context = OrderContext(desk, leg, actor=command.actor)
         waits = request.kind is not ListKind.OCO and number > 0
-        for check in _BEFORE_WAITING if waits else checks.CHECKS:
+        for check in CHECKS_BEFORE_WAITING if waits else checks.CHECKS:
             refusal = check(context)
             if refusal is not None:
                 detail = f"Order {number + 1} of the list: {refusal.detail}"
@@ -188,7 +189,12 @@ def send_waiting(desk: Desk, account: Account, market: Market, records: list[Ord
         )
         context = OrderContext(
             desk,
-            structs.replace(record.order.request, quantity_lots=record.order.quantity_lots),
+            structs.replace(
+                record.order.request,
+                quantity_lots=record.order.quantity_lots,
+                price_ticks=record.order.price_ticks,
+                stop_price_ticks=record.order.stop_price_ticks,
+            ),
             actor="desk",
             replaces=record,
         )

@@ -1,4 +1,4 @@
-"""Orders coming in: submit, cancel, cancel all, replace."""
+"""Orders coming in: submit, cancel, cancel all. Changes of open orders: replacements."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from msgspec import structs
 
 from polaris_synapse.domain.instruments import INTERNAL_VENUE
 from polaris_synapse.domain.messages import (
-    AmendOrder,
     CancelAll,
     CancelOrder,
     ExecuteCancel,
     ExecuteOrder,
-    ExecuteReplace,
     OrderUpdated,
     PlaceOrder,
     RemoveOrder,
@@ -24,10 +22,7 @@ from polaris_synapse.domain.messages import (
     SubmitOrder,
 )
 from polaris_synapse.domain.orders import (
-    LIMIT_PRICED,
-    STOP_PRICED,
     TERMINAL_STATES,
-    TRANSITIONS,
     Order,
     OrderEvent,
     OrderRequest,
@@ -41,11 +36,11 @@ from polaris_synapse.risk.core.answers import answer
 from polaris_synapse.risk.core.approval_records import answer_held, hold
 from polaris_synapse.risk.core.check_limits import covering_mandate
 from polaris_synapse.risk.core.checks import first_refusal
-from polaris_synapse.risk.core.context import OrderContext, Refusal
+from polaris_synapse.risk.core.context import OrderContext
 from polaris_synapse.risk.core.ledger import say_balance
 from polaris_synapse.risk.core.list_legs import end_waiting
 from polaris_synapse.risk.core.reservations import settle
-from polaris_synapse.risk.core.state import Account, Desk, MandateUse, OrderRecord, Replacement
+from polaris_synapse.risk.core.state import Account, Desk, MandateUse, OrderRecord
 
 #: Cancels of one input. A stop of ten thousand orders would hold up everything else, its own answer too, and one of
 #: a hundred thousand is more than one input may cause: the rest follows on the next inputs.
@@ -133,7 +128,7 @@ def accept(desk: Desk, context: OrderContext) -> OrderRecord:
     account.client_order_ids[order.request.client_order_id] = order_id
     use = covering_mandate(context)
     if use is not None:
-        _use_mandate(desk, record, use, prospect.value_units or 0)
+        use_mandate(desk, record, use, prospect.value_units or 0)
     reserved = settle(account, market, record)
     approved = RiskApproved(order)
     out = desk.out
@@ -147,7 +142,7 @@ def accept(desk: Desk, context: OrderContext) -> OrderRecord:
     return record
 
 
-def _use_mandate(desk: Desk, record: OrderRecord, use: MandateUse, worth: int) -> None:
+def use_mandate(desk: Desk, record: OrderRecord, use: MandateUse, worth: int) -> None:
     """Count the order's value against the mandate's day."""
     if use.day != desk.state.day:
         use.day, use.used_units = desk.state.day, 0
@@ -166,7 +161,7 @@ def find_order(desk: Desk, account: str, order_id: int, client_order_id: str) ->
     return record if record is not None and record.order.request.account == account else None
 
 
-def _answer_missing(desk: Desk, command: CancelOrder | ReplaceOrder) -> None:
+def answer_missing(desk: Desk, command: CancelOrder | ReplaceOrder) -> None:
     """Answer for an order that is not in memory: it ended long ago, or never was."""
     account = desk.state.accounts.get(command.account)
     entry = account.archived_ids.get(command.client_order_id) if account and not command.order_id else None
@@ -182,7 +177,7 @@ def cancel(desk: Desk, command: CancelOrder) -> None:
     """Ask for one order's cancellation. Passes whatever is stopped."""
     record = find_order(desk, command.account, command.order_id, command.client_order_id)
     if record is None:
-        _answer_missing(desk, command)
+        answer_missing(desk, command)
         return
     order = record.order
     if order.state in TERMINAL_STATES:
@@ -257,80 +252,3 @@ def request_cancel(desk: Desk, record: OrderRecord, reason: Reason, actor: str) 
     desk.out.append(
         OrderUpdated(time_ns=desk.time_ns, order=record.order, event=OrderEvent.REQUEST_CANCEL, actor=actor)
     )
-
-
-def replace(desk: Desk, command: ReplaceOrder) -> None:
-    """Check an open order with its new values like a new one, hold the larger of both needs, and send the change."""
-    record = find_order(desk, command.account, command.order_id, command.client_order_id)
-    if record is None:
-        _answer_missing(desk, command)
-        return
-    order = record.order
-    refusal = _replace_problem(order, command)
-    if refusal is None:
-        request = structs.replace(
-            order.request,
-            quantity_lots=command.quantity_lots or order.quantity_lots,
-            price_ticks=command.price_ticks or order.price_ticks,
-            stop_price_ticks=command.stop_price_ticks or order.stop_price_ticks,
-        )
-        context = OrderContext(desk, request, actor=command.actor, replaces=record)
-        refusal = first_refusal(context)
-    if refusal is not None:
-        answer(desk, command, refusal.reason, refusal.detail, order=order)
-        return
-    account, market = context.account, context.market
-    assert account is not None
-    assert market is not None
-    assert context.prospect is not None
-    use = covering_mandate(context)
-    if use is not None:
-        _use_mandate(desk, record, use, context.prospect.value_units or 0)
-    record.pending = Replacement(request.quantity_lots, request.price_ticks, request.stop_price_ticks)
-    state = next_state(order.state, OrderEvent.REQUEST_REPLACE, filled_lots=order.filled_lots)
-    record.order = structs.replace(order, state=state, updated_time_ns=desk.time_ns, version=order.version + 1)
-    message_type = AmendOrder if order.venue == INTERNAL_VENUE else ExecuteReplace
-    desk.out.append(
-        message_type(
-            time_ns=desk.time_ns,
-            symbol=market.symbol,
-            order_id=order.order_id,
-            quantity_lots=request.quantity_lots,
-            price_ticks=request.price_ticks,
-            stop_price_ticks=request.stop_price_ticks,
-        )
-    )
-    desk.out.append(
-        OrderUpdated(time_ns=desk.time_ns, order=record.order, event=OrderEvent.REQUEST_REPLACE, actor=command.actor)
-    )
-    if settle(account, market, record):
-        say_balance(desk, account, record.need_asset)
-    answer(desk, command, order=record.order)
-
-
-def _replace_problem(order: Order, command: ReplaceOrder) -> Refusal | None:
-    """Why an order cannot take these values at all; its checks come after."""
-    if order.state in TERMINAL_STATES:
-        return Refusal(Reason.ORDER_NOT_OPEN, f"Order {order.order_id} is {order.state}.")
-    problem = ""
-    kind, wanted = order.request.type, (command.quantity_lots, command.price_ticks, command.stop_price_ticks)
-    present = (order.quantity_lots, order.price_ticks, order.stop_price_ticks)
-    if (order.state, OrderEvent.REQUEST_REPLACE) not in TRANSITIONS:
-        problem = f"Order {order.order_id} is {order.state}, so it cannot be changed now"
-    elif min(wanted) < 0:
-        problem = "No number of a replacement may be negative"
-    elif order.request.quote_amount_units:
-        problem = "An order by quote amount cannot be changed"
-    elif order.request.client_list_id:
-        problem = f"The order belongs to list {order.request.client_list_id}; cancel the list and place another"
-    elif command.price_ticks and kind not in LIMIT_PRICED:
-        problem = f"A {kind} order has no price to change"
-    elif command.stop_price_ticks and kind not in STOP_PRICED:
-        problem = f"A {kind} order has no stop price to change"
-    elif all(new in (0, old) for new, old in zip(wanted, present, strict=True)):
-        problem = "The replacement changes nothing"
-    elif 0 < command.quantity_lots <= order.filled_lots:
-        problem = f"{order.filled_lots} lots have filled already, the new total must be larger"
-    elif 0 < command.quantity_lots < max(order.request.display_lots, order.request.min_quantity_lots):
-        problem = "The new quantity is smaller than the order's displayed or minimum quantity"
-    return Refusal(Reason.REPLACE_INVALID, f"{problem}.") if problem else None

@@ -15,6 +15,7 @@ from __future__ import annotations
 from polaris_synapse.domain.messages import PositionChanged
 from polaris_synapse.domain.money import divide_rounding_up
 from polaris_synapse.domain.orders import Fill, Side
+from polaris_synapse.risk.core.members import SELL
 from polaris_synapse.risk.core.state import COUNTER_UNITS_MAX, Account, Desk, Market, Position
 from polaris_synapse.risk.core.valuation import value_of
 
@@ -37,7 +38,7 @@ def take_fill(desk: Desk, position: Position, market: Market, side: Side, fill: 
     """Fold a fill into the position and answer the profit it realised, in quote minor units."""
     notional = fill.price_ticks * fill.quantity_lots * market.multiplier
     base_units = fill.quantity_lots * market.lot_units
-    if side is Side.SELL:
+    if side is SELL:
         base_units, value = -base_units, -notional
     else:
         value = notional

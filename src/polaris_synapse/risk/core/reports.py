@@ -18,16 +18,8 @@ from typing import Final
 
 from msgspec import structs
 
-from polaris_synapse.domain.messages import ExecutionRecorded, LimitBreached, OrderReport, OrderUpdated
-from polaris_synapse.domain.orders import (
-    TERMINAL_STATES,
-    Fill,
-    Order,
-    OrderEvent,
-    OrderState,
-    OrderTransitionError,
-    next_state,
-)
+from polaris_synapse.domain.messages import ExecutionRecorded, LimitBreached, OrderReport, OrderUpdated, SymbolStopped
+from polaris_synapse.domain.orders import TERMINAL_STATES, Fill, Order, OrderEvent, OrderTransitionError, next_state
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.risk.core import text
 from polaris_synapse.risk.core.breakers import trip
@@ -37,19 +29,15 @@ from polaris_synapse.risk.core.ledger import fill_postings, post, say_balance
 from polaris_synapse.risk.core.list_legs import share
 from polaris_synapse.risk.core.list_progress import proceed
 from polaris_synapse.risk.core.mandates import take_agent_fill
+from polaris_synapse.risk.core.members import CANCELLED, FILL, FILLED, NO_REASON, PARTIAL_FILL, REJECT_CANCEL, REPLACE
 from polaris_synapse.risk.core.orders import archive_entry
 from polaris_synapse.risk.core.positions import position_of, say_position, take_fill
 from polaris_synapse.risk.core.reservations import settle
 from polaris_synapse.risk.core.state import FILLS_PER_ORDER_MAX, Account, Desk, Market, OrderRecord
 
-_REPLACE_ANSWERS: Final = (OrderEvent.REPLACE, OrderEvent.REJECT_REPLACE)
-_VALUE_EVENTS: Final = (
-    OrderEvent.REPLACE,
-    OrderEvent.ACKNOWLEDGE,
-    OrderEvent.ARM,
-    OrderEvent.TRIGGER,
-    OrderEvent.PARTIAL_FILL,
-    OrderEvent.FILL,
+_REPLACE_ANSWERS: Final = frozenset({REPLACE, OrderEvent.REJECT_REPLACE})
+_VALUE_EVENTS: Final = frozenset(
+    {REPLACE, OrderEvent.ACKNOWLEDGE, OrderEvent.ARM, OrderEvent.TRIGGER, PARTIAL_FILL, FILL}
 )
 
 
@@ -75,27 +63,35 @@ def take_report(desk: Desk, report: OrderReport) -> None:
     account = desk.state.accounts[order.request.account]
     market = desk.state.markets[order.request.symbol]
     _take_values(record, report)
-    touched: set[str] = set()
+    touched: set[str] | None = None
+    lots = notional = 0
     if fill is not None:
-        touched = _post_fill(desk, account, market, record, fill)
-    _move_state(desk, record, report)
+        lots, notional = fill.quantity_lots, fill.price_ticks * fill.quantity_lots * market.multiplier
+        touched = _post_fill(desk, account, market, record, fill, notional)
+    _move_state(desk, record, report, lots, notional)
     order = record.order
-    if order.state in TERMINAL_STATES and not was_terminal:
+    has_ended = order.state in TERMINAL_STATES
+    if has_ended and not was_terminal:
         _close(desk, account, record)
-    if settle(account, market, record):
-        touched.add(record.need_asset)
+    is_settled = settle(account, market, record)
     if record.leg is not None and share(desk, account, market, record):
-        touched.add(record.need_asset)
-    for asset in sorted(touched):
-        say_balance(desk, account, asset)
-    if fill is not None:
-        _watch_overdraft(desk, account, touched)
+        is_settled = True
+    if touched is None:
+        if is_settled:
+            say_balance(desk, account, record.need_asset)
+    else:
+        if is_settled:
+            touched.add(record.need_asset)
+        assets = sorted(touched)
+        for asset in assets:
+            say_balance(desk, account, asset)
+        _watch_overdraft(desk, account, assets)
         if order.filled_lots > order.quantity_lots and not order.request.quote_amount_units:
             _say_overfill(desk, market, order)
     desk.out.append(OrderUpdated(time_ns=desk.time_ns, order=order, event=report.event))
     if record.leg is not None:
         proceed(desk, account, market, record)
-    if order.state in TERMINAL_STATES:
+    if has_ended:
         flatten(desk, account)
 
 
@@ -124,7 +120,7 @@ def _take_values(record: OrderRecord, report: OrderReport) -> None:
         return
     total = order.quantity_lots
     is_sized = report.quantity_lots and not order.request.quote_amount_units
-    if is_sized and (event is OrderEvent.REPLACE or order.filled_lots <= report.quantity_lots < total):
+    if is_sized and (event is REPLACE or order.filled_lots <= report.quantity_lots < total):
         total = report.quantity_lots
     price_ticks = report.price_ticks or order.price_ticks
     stop_price_ticks = report.stop_price_ticks or order.stop_price_ticks
@@ -135,11 +131,12 @@ def _take_values(record: OrderRecord, report: OrderReport) -> None:
         )
 
 
-def _post_fill(desk: Desk, account: Account, market: Market, record: OrderRecord, fill: Fill) -> set[str]:
+def _post_fill(
+    desk: Desk, account: Account, market: Market, record: OrderRecord, fill: Fill, notional: int
+) -> set[str]:
     """Post a fill: ledger, execution, position. Answers the assets whose balance changed."""
     order = record.order
     request = order.request
-    notional = fill.price_ticks * fill.quantity_lots * market.multiplier
     fill = charge(desk, account, market, order.venue, request.side, fill, notional)
     execution_id = f"{order.order_id}-{fill.trade_id}"
     postings = fill_postings(account, market, order.venue, request.side, fill)
@@ -160,11 +157,6 @@ def _post_fill(desk: Desk, account: Account, market: Market, record: OrderRecord
     realised = take_fill(desk, position, market, request.side, fill)
     if record.flattens:
         position.flatten_attempts = 0
-    record.order = structs.replace(
-        order,
-        filled_lots=order.filled_lots + fill.quantity_lots,
-        filled_notional_units=order.filled_notional_units + notional,
-    )
     desk.out.append(
         ExecutionRecorded(
             time_ns=desk.time_ns,
@@ -188,36 +180,40 @@ def _post_fill(desk: Desk, account: Account, market: Market, record: OrderRecord
     return touched
 
 
-def _move_state(desk: Desk, record: OrderRecord, report: OrderReport) -> None:
-    """Move the order by the table, with the values that the report leaves behind."""
+def _move_state(desk: Desk, record: OrderRecord, report: OrderReport, lots: int, notional: int) -> None:
+    """Move the order by the table, with what the report's fill adds and the values that it leaves behind."""
     order, event = record.order, report.event
-    total = order.quantity_lots
+    quantity_lots, filled_lots = order.quantity_lots, order.filled_lots + lots
+    total = quantity_lots
     if record.pending is not None and record.pending.quantity_lots > total:
         total = record.pending.quantity_lots
-    if event is OrderEvent.PARTIAL_FILL and order.filled_lots >= total and not order.request.quote_amount_units:
+    if event is PARTIAL_FILL and filled_lots >= total and not order.request.quote_amount_units:
         # Fills can overtake each other; the one that completes the order ends it, whatever it was called.
-        event = OrderEvent.FILL
+        event = FILL
     try:
-        state = next_state(order.state, event, filled_lots=order.filled_lots)
+        state = next_state(order.state, event, filled_lots=filled_lots)
     except OrderTransitionError as error:
         state = order.state
-        if not (report.fill is not None and state is OrderState.FILLED):
+        if not (report.fill is not None and state is FILLED):
             _say_breach(
                 desk, order.request.account, order.request.symbol, Reason.INTERNAL_ERROR,
                 f"Order {order.order_id}: {error}; its state stays.",
             )  # fmt: skip
     if order.request.quote_amount_units and state in TERMINAL_STATES:
-        order = structs.replace(order, quantity_lots=order.filled_lots)
+        quantity_lots = filled_lots
     reason = report.reason
-    if reason is Reason.NONE and state is OrderState.CANCELLED:
+    if reason is NO_REASON and state is CANCELLED:
         reason = record.cancel_reason
-    if reason is Reason.NONE and record.flattens:
+    if reason is NO_REASON and record.flattens:
         reason = Reason.FLATTENED
-    if event is OrderEvent.REJECT_CANCEL:
-        record.cancel_reason = Reason.NONE
+    if event is REJECT_CANCEL:
+        record.cancel_reason = NO_REASON
     record.order = structs.replace(
         order,
         state=state,
+        quantity_lots=quantity_lots,
+        filled_lots=filled_lots,
+        filled_notional_units=order.filled_notional_units + notional,
         reason=reason,
         detail=report.detail,
         venue_order_id=report.venue_order_id or order.venue_order_id,
@@ -257,9 +253,9 @@ def _unfilled_value(record: OrderRecord) -> int:
     return record.mandate_units * max(order.quantity_lots - order.filled_lots, 0) // order.quantity_lots
 
 
-def _watch_overdraft(desk: Desk, account: Account, assets: set[str]) -> None:
+def _watch_overdraft(desk: Desk, account: Account, assets: list[str]) -> None:
     """Say once when fills took more than was free, as a market order far beyond its collar can."""
-    short = [asset for asset in sorted(assets) if account.balances[asset].free_units < 0]
+    short = [asset for asset in assets if account.balances[asset].free_units < 0]
     if short and not account.overdrawn_told:
         lacking = ", ".join(text.amount(desk, asset, -account.balances[asset].free_units) for asset in short)
         _say_breach(
@@ -274,7 +270,12 @@ def _say_overfill(desk: Desk, market: Market, order: Order) -> None:
         f"{text.quantity(market, order.filled_lots)} at {order.venue}."
     )
     _say_breach(desk, order.request.account, market.symbol, Reason.VENUE_OVERFILL, detail)
-    trip(desk, f"symbol:{market.symbol}", Reason.VENUE_OVERFILL, note=detail.removesuffix("."), actor="desk")
+    note = detail.removesuffix(".")
+    if trip(desk, f"symbol:{market.symbol}", Reason.VENUE_OVERFILL, note=note, actor="desk"):
+        # A venue that fills too much does so for the accounts of other partitions too. Here it has had its effect.
+        desk.out.append(
+            SymbolStopped(time_ns=desk.time_ns, symbol=market.symbol, reason=Reason.VENUE_OVERFILL, note=note)
+        )
 
 
 def _say_breach(desk: Desk, account: str, symbol: str, reason: Reason, detail: str) -> None:

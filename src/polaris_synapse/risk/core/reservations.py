@@ -15,8 +15,9 @@ from typing import Final
 
 from polaris_synapse.domain.instruments import PARTS_PER_MILLION
 from polaris_synapse.domain.money import divide_rounding_up
-from polaris_synapse.domain.orders import LIMIT_PRICED, TERMINAL_STATES, OrderRequest, OrderType, Side
+from polaris_synapse.domain.orders import LIMIT_PRICED, TERMINAL_STATES, OrderRequest, Side
 from polaris_synapse.risk.core.ledger import balance_of
+from polaris_synapse.risk.core.members import BUY, LIMIT, SELL, TRAILING_STOP
 from polaris_synapse.risk.core.positions import position_of
 from polaris_synapse.risk.core.state import Account, Desk, Market, OrderRecord
 
@@ -33,15 +34,15 @@ def trailing_offset(request: OrderRequest, mark_ticks: int) -> int:
 
 def stop_at_submission(request: OrderRequest, mark_ticks: int) -> int:
     """The price at which the order would trigger now: its stop price, or a trailing stop's; 0 for one without."""
-    if request.type is not OrderType.TRAILING_STOP:
+    if request.type is not TRAILING_STOP:
         return request.stop_price_ticks
     offset = trailing_offset(request, mark_ticks)
-    return mark_ticks + offset if request.side is Side.BUY else max(mark_ticks - offset, 1)
+    return mark_ticks + offset if request.side is BUY else max(mark_ticks - offset, 1)
 
 
 def worst_buy_ticks(request: OrderRequest, mark_ticks: int, collar_ppm: int) -> int:
     """The highest price a BUY without a limit price is expected to pay: 0 for other orders."""
-    if request.side is not Side.BUY or request.type is OrderType.LIMIT or request.quote_amount_units:
+    if request.side is not BUY or request.type is LIMIT or request.quote_amount_units:
         return 0
     if request.type in LIMIT_PRICED:
         return 0
@@ -66,13 +67,13 @@ def need(
     request = order.request
     if request.quote_amount_units:
         lots = max(record.worst_lots - order.filled_lots, 0)
-        if request.side is Side.BUY:
+        if request.side is BUY:
             return max(request.quote_amount_units - order.filled_notional_units, 0), lots
         return lots * market.lot_units, lots
     lots = max(quantity_lots - order.filled_lots, 0)
-    if request.side is Side.SELL:
+    if request.side is SELL:
         return lots * market.lot_units, lots
-    if request.type is OrderType.LIMIT or request.type in LIMIT_PRICED:
+    if request.type is LIMIT or request.type in LIMIT_PRICED:
         return lots * price_ticks * market.multiplier, lots
     worst = record.worst_ticks
     if stop_price_ticks > order.request.stop_price_ticks:
@@ -86,15 +87,17 @@ def current_need(record: OrderRecord, market: Market) -> tuple[int, int]:
     order = record.order
     if order.state in TERMINAL_STATES:
         return 0, 0
-    quantity = order.quantity_lots
+    gone = 0
     if record.leg is not None:
         if record.leg.waits or record.leg.covered:
             return 0, 0
-        quantity -= record.leg.sibling_lots
-    units, lots = need(record, market, quantity, order.price_ticks, order.stop_price_ticks)
+        gone = record.leg.sibling_lots
+    units, lots = need(record, market, order.quantity_lots - gone, order.price_ticks, order.stop_price_ticks)
     pending = record.pending
     if pending is not None:
-        new_units, new_lots = need(record, market, pending.quantity_lots, pending.price_ticks, pending.stop_price_ticks)
+        new_units, new_lots = need(
+            record, market, pending.quantity_lots - gone, pending.price_ticks, pending.stop_price_ticks
+        )
         return max(units, new_units), max(lots, new_lots)
     return units, lots
 
@@ -104,14 +107,15 @@ def settle(account: Account, market: Market, record: OrderRecord) -> bool:
     units, lots = current_need(record, market)
     if lots != record.exposed_lots:
         position = position_of(account, market.symbol)
-        if record.order.request.side is Side.BUY:
+        if record.order.request.side is BUY:
             position.open_buy_lots += lots - record.exposed_lots
         else:
             position.open_sell_lots += lots - record.exposed_lots
         record.exposed_lots = lots
     if units == record.need_units:
         return False
-    balance_of(account, record.need_asset).reserved_units += units - record.need_units
+    balance = balance_of(account, record.need_asset)
+    balance.reserved_units += units - record.need_units
     record.need_units = units
     return True
 
@@ -137,7 +141,7 @@ def problems(desk: Desk) -> list[str]:
                 found.append(f"{name} reserves {balance.reserved_units} {asset}, orders need {reserved.get(asset, 0)}")
         for symbol, position in account.positions.items():
             held = (position.open_buy_lots, position.open_sell_lots)
-            wanted = (open_lots.get((symbol, Side.BUY), 0), open_lots.get((symbol, Side.SELL), 0))
+            wanted = (open_lots.get((symbol, BUY), 0), open_lots.get((symbol, SELL), 0))
             if held != wanted:
                 found.append(f"{name} counts {held} open lots of {symbol}, orders have {wanted}")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Final
 
 import anyio
@@ -23,6 +24,7 @@ class MemoryCache:
         self.available = True
         self._prices: dict[str, bytes] = {}
         self._buckets: dict[tuple[str, str], tuple[float, int]] = {}
+        self._claims: dict[str, float] = {}
         self._listeners: dict[str, set[MemoryObjectSendStream[bytes]]] = {}
         self._epoch = secrets.token_hex(8)
         self._revocations: list[Revocation] = []
@@ -31,6 +33,7 @@ class MemoryCache:
         """Forget everything, as a flush does."""
         self._prices.clear()
         self._buckets.clear()
+        self._claims.clear()
         self._epoch = secrets.token_hex(8)
         self._revocations.clear()
 
@@ -51,9 +54,7 @@ class MemoryCache:
     async def take(self, name: str, key: str, /, *, per_second: float, burst: int, now_ns: int) -> float:
         """See SharedCache."""
         self._check()
-        tokens, counted = self._buckets.get((name, key), (float(burst), now_ns))
-        now_ns = max(now_ns, counted)
-        tokens = min(float(burst), tokens + (now_ns - counted) * per_second / _NS)
+        tokens, now_ns = self._filled(name, key, per_second, burst, now_ns)
         granted = tokens >= 1.0
         self._buckets[name, key] = (tokens - 1.0 if granted else tokens, now_ns)
         return 0.0 if granted else (1.0 - tokens) / per_second
@@ -64,6 +65,30 @@ class MemoryCache:
         if (name, key) in self._buckets:
             tokens, counted = self._buckets[name, key]
             self._buckets[name, key] = (min(float(burst), tokens + 1.0), counted)
+
+    async def spend(self, name: str, key: str, /, *, units: int, per_second: float, burst: int, now_ns: int) -> float:
+        """See SharedCache."""
+        self._check()
+        tokens, now_ns = self._filled(name, key, per_second, burst, now_ns)
+        tokens = max(tokens - units, -float(burst))
+        self._buckets[name, key] = (tokens, now_ns)
+        return max(0.0, -tokens / per_second)
+
+    def _filled(self, name: str, key: str, per_second: float, burst: int, now_ns: int) -> tuple[float, int]:
+        """What is in a bucket now, and when now is: no clock takes the bucket back."""
+        tokens, counted = self._buckets.get((name, key), (float(burst), now_ns))
+        now_ns = max(now_ns, counted)
+        return min(float(burst), tokens + (now_ns - counted) * per_second / _NS), now_ns
+
+    async def claim(self, name: str, /, *, seconds: float) -> bool:
+        """See SharedCache. Counted by the machine's time, as a server does."""
+        self._check()
+        now = monotonic()
+        self._claims = {one: until for one, until in self._claims.items() if until > now}
+        if name in self._claims:
+            return False
+        self._claims[name] = now + seconds
+        return True
 
     async def publish(self, channel: str, payload: bytes, /) -> None:
         """See SharedCache."""

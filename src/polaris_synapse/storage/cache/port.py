@@ -1,7 +1,7 @@
 """The cache behind a port. Every call may raise CacheUnavailableError, and each caller decides what that means.
 
-Prices and budgets then go on with what the process knows by itself. Revocations do not: who cannot know whether a
-session still holds refuses it (see revocations).
+Prices and budgets then go on with what the process knows by itself. Revocations and claims do not: who cannot know
+whether a session still holds, or whether a request is a copy, lets through what only stops (see order_gateway.stops).
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ class SharedCache(Protocol):
 
     async def give_back(self, name: str, key: str, /, *, burst: int) -> None:
         """Undo one ``take``."""
+        ...
+
+    async def spend(self, name: str, key: str, /, *, units: int, per_second: float, burst: int, now_ns: int) -> float:
+        """Use what was granted already. The seconds until a bucket that went below zero is out of debt, else 0.0.
+
+        A debt is never more than ``burst``. ``take`` and ``spend`` of one bucket go together.
+        """
+        ...
+
+    async def claim(self, name: str, /, *, seconds: float) -> bool:
+        """True for the first who asks for a name, False for everybody else until ``seconds`` have passed."""
         ...
 
     async def publish(self, channel: str, payload: bytes, /) -> None:

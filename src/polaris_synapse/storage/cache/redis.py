@@ -35,7 +35,7 @@ _SENTINEL: Final = "redis+sentinel"
 
 #: The arithmetic of order_gateway.limits.TokenBuckets, in one step on the server. Microseconds, since Lua's numbers are
 #: doubles; nanoseconds since 1970 would not fit.
-_TAKE: Final = """
+_FILL: Final = """
 local tokens, counted = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, rate, burst = tonumber(ARGV[3]), tonumber(ARGV[1]), tonumber(ARGV[2])
 local found = redis.call('HMGET', KEYS[1], 't', 'c')
@@ -43,11 +43,17 @@ if found[1] then tokens, counted = tonumber(found[1]), tonumber(found[2]) end
 if now < counted then now = counted end
 tokens = math.min(burst, tokens + (now - counted) * rate / 1000000)
 local wait = 0
-if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) / rate end
+"""
+_KEEP: Final = """
 redis.call('HSET', KEYS[1], 't', string.format('%.17g', tokens), 'c', string.format('%.0f', now))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return string.format('%.17g', wait)
 """
+_TAKE: Final = f"{_FILL}if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) / rate end{_KEEP}"
+_SPEND: Final = f"""{_FILL}
+tokens = math.max(tokens - tonumber(ARGV[5]), -burst)
+if tokens < 0 then wait = -tokens / rate end
+{_KEEP}"""
 _GIVE_BACK: Final = """
 local tokens = redis.call('HGET', KEYS[1], 't')
 if tokens then
@@ -110,6 +116,18 @@ class RedisCache:
     async def give_back(self, name: str, key: str, /, *, burst: int) -> None:
         """See SharedCache."""
         await self._eval(_GIVE_BACK, (f"{_PREFIX}:budget:{name}:{key}",), burst)
+
+    async def spend(self, name: str, key: str, /, *, units: int, per_second: float, burst: int, now_ns: int) -> float:
+        """See SharedCache."""
+        # From the deepest debt to a full bucket is twice the way.
+        expire = _BUCKET_SECONDS_MIN + int(2 * burst / per_second)
+        arguments = (repr(per_second), burst, now_ns // 1000, expire, units)
+        return float(await self._eval(_SPEND, (f"{_PREFIX}:budget:{name}:{key}",), *arguments))
+
+    async def claim(self, name: str, /, *, seconds: float) -> bool:
+        """See SharedCache."""
+        key, milliseconds = f"{_PREFIX}:claim:{name}", max(1, round(seconds * 1000))
+        return await self._within(self._client.set(key, b"1", nx=True, px=milliseconds)) is not None
 
     async def publish(self, channel: str, payload: bytes, /) -> None:
         """See SharedCache."""

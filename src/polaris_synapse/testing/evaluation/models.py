@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from anyio.from_thread import start_blocking_portal
 from prometheus_client import CollectorRegistry
 
+from polaris_synapse.agents.models.database import FILE_NAME, file_database
 from polaris_synapse.agents.models.port import InvalidOutput, ModelError, OverBudget
 from polaris_synapse.agents.questions import question
 from polaris_synapse.bus.clock import SystemClock
@@ -31,7 +32,7 @@ QUESTION_SECONDS_MAX: Final = 20.0
 @contextmanager
 def advising(settings: DeskSettings, directory: Path) -> Iterator[Advise]:
     """Asks the models of ``settings``. Raises EvaluationError where there is none, ConfigurationError as a desk."""
-    room = model_room(settings, directory, SystemClock(), CollectorRegistry())
+    room = model_room(settings, file_database(directory / FILE_NAME), SystemClock(), CollectorRegistry())
     model = room.model
     if model is None:
         raise EvaluationError(

@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from polaris_synapse.desk.loading import load_settings
+from polaris_synapse.testing.faults import cluster_command
+from polaris_synapse.testing.servers.policy import ServerMissingError
 
 #: How many rounds each run has where nothing else is said.
 _ROUNDS: Final = {
@@ -25,7 +27,6 @@ _ROUNDS: Final = {
     "slow-readers": 5,
     "runaway": 10,
     "openapi": 50,
-    "cluster": 12,
 }
 _MEANING: Final = {
     "kills": "SIGKILL a desk under load, so many times",
@@ -34,7 +35,7 @@ _MEANING: Final = {
     "hostile": "so many hostile requests",
     "recovery": "start after so many orders",
     "kill-switch": "pull the kill switch at full load, so many times",
-    "cluster": "so many faults of a desk of seven services on three Kafka brokers",
+    "cluster": "kill, freeze, cut off and move everything of a desk of seven services on three Kafka brokers",
     "slow-readers": "WebSocket clients that read nothing, so many times, beside orders that must not notice",
     "runaway": "send the same order as fast as can be until the account is stopped, so many times",
     "openapi": "so many right and wrong requests of every operation that the services document",
@@ -107,20 +108,6 @@ def _openapi(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
     return report, report.alive and not report.violations
 
 
-def _cluster(directory: Path, rounds: int, seed: int) -> tuple[Any, bool]:
-    from polaris_synapse.testing.faults.cluster import all_faults, run_cluster
-    from polaris_synapse.testing.servers.kafka import NativeKafka
-
-    kafka = NativeKafka.create(3)
-    try:
-        faults = all_faults(brokers=3)
-        chosen = [faults[number % len(faults)] for number in range(rounds)]
-        report = run_cluster(directory, kafka, chosen, seed=seed, progress=_progress)
-    finally:
-        kafka.stop()
-    return report, not report.violations
-
-
 _RUNS: Final[dict[str, Callable[[Path, int, int], tuple[Any, bool]]]] = {
     "kills": _kills,
     "sends": _sends,
@@ -131,7 +118,6 @@ _RUNS: Final[dict[str, Callable[[Path, int, int], tuple[Any, bool]]]] = {
     "slow-readers": _slow_readers,
     "runaway": _runaway,
     "openapi": _openapi,
-    "cluster": _cluster,
 }
 
 
@@ -160,17 +146,31 @@ def main() -> int:
     commands = parser.add_subparsers(dest="name", required=True)
     for name, meaning in _MEANING.items():
         command = commands.add_parser(name, help=meaning, description=meaning)
-        command.add_argument("--rounds", type=int, default=_ROUNDS[name], help=f"default {_ROUNDS[name]:,}")
+        if name in _ROUNDS:
+            command.add_argument("--rounds", type=int, default=_ROUNDS[name], help=f"default {_ROUNDS[name]:,}")
+        else:
+            cluster_command.add_arguments(command)
         command.add_argument("--seed", type=int, default=1, help="the same seed, the same run")
         command.add_argument("--directory", type=Path, help="where to work; kept. Default: a folder that is removed")
         command.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args()
-    if arguments.rounds < 1:
+    if arguments.name in _ROUNDS and arguments.rounds < 1:
         parser.error("--rounds is at least 1")
+    if arguments.name not in _ROUNDS:
+        if arguments.list:
+            cluster_command.list_faults(arguments)
+            return 0
+        if problem := cluster_command.problem_of(arguments):
+            parser.error(problem)
     directory = arguments.directory or Path(tempfile.mkdtemp(prefix=f"polaris-{arguments.name}-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        report, holds = _RUNS[arguments.name](directory, arguments.rounds, arguments.seed)
+        if arguments.name in _RUNS:
+            report, holds = _RUNS[arguments.name](directory, arguments.rounds, arguments.seed)
+        else:
+            report, holds = cluster_command.run_command(arguments, directory)
+    except ServerMissingError as error:
+        parser.error(str(error))
     finally:
         if arguments.directory is None:
             shutil.rmtree(directory, ignore_errors=True)

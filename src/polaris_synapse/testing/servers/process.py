@@ -40,12 +40,14 @@ class ServerProcess:
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         name: str = "server",
+        ready_seconds_max: float = _READY_SECONDS_MAX,
     ) -> None:
         self._command = list(command)
         self._folder = folder
         self._ready = ready
         self._user = user if is_root() else None
         self._stop_signal = stop_signal
+        self._ready_seconds_max = ready_seconds_max
         self.log_file = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +79,7 @@ class ServerProcess:
                 # A Ctrl-C at the terminal is for the tests, which then stop the server in order.
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _READY_SECONDS_MAX
+        deadline = time.monotonic() + self._ready_seconds_max
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 how = "ended" if self._process.poll() is not None else "was not ready in time"

@@ -268,7 +268,8 @@ class Clients:
 
     def _replacement(self, time_ns: int) -> ReplaceOrder:
         rng = self._rng
-        order = rng.choice(self.sent[-12:]).order
+        legs = [leg for command in self._lists[-2:] for leg in command.order_list.legs]
+        order = rng.choice([command.order for command in self.sent[-12:]] + legs)
         lots, price = order.quantity_lots, order.price_ticks
         return ReplaceOrder(
             time_ns=time_ns,

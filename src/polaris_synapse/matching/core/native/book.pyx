@@ -11,6 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from polaris_synapse.matching.core.native cimport codes, commands
+from polaris_synapse.matching.core.native.ahead cimport look_ahead, pays_ahead
 from polaris_synapse.matching.core.native.checking cimport broken_invariant
 from polaris_synapse.matching.core.native.commands cimport is_command, run
 from polaris_synapse.matching.core.native.ladder cimport best_price, hold, queue_join, rest
@@ -277,6 +278,8 @@ cdef class FastBook:
         store.events, store.events_room, store.events_count = rows.memory, rows.room, 0
         try:
             for at in range(0, numbers, COMMAND_WIDTH):
+                if pays_ahead(store):
+                    look_ahead(store, first + at, numbers - at)
                 self._run(first + at)
         finally:
             rows.memory, rows.room = store.events, store.events_room

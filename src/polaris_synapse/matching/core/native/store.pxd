@@ -11,6 +11,27 @@ from libc.string cimport memcpy, memmove, memset
 
 cdef extern from *:
     """
+    /* Memory in pages of 2 MiB, where the system has them: a book of many orders is read all over, and each of the usual
+       pages of 4 KiB would have to be looked up first. A wish, so it does not matter whether it is granted. */
+    #if defined(__linux__)
+    #include <stdint.h>
+    #include <sys/mman.h>
+    #endif
+    static inline void polaris_large_pages(void *memory, size_t bytes) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        uintptr_t first = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095;
+        uintptr_t end = ((uintptr_t)memory + bytes) & ~(uintptr_t)4095;
+        if (bytes >= (size_t)4 << 20 && end > first)
+            (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+    #else
+        (void)memory; (void)bytes;
+    #endif
+    }
+    """
+    void polaris_large_pages(void* memory, size_t size) noexcept
+
+cdef extern from *:
+    """
     /* Counters of a book's whole life, and products of prices and parts per million. */
     typedef __int128 polaris_wide;
     """
@@ -178,6 +199,7 @@ cdef inline bint grow(void** array, uint32_t* room, size_t item_bytes, uint32_t 
     larger = <char*>realloc(array[0], wanted * item_bytes)
     if larger == NULL:
         return False
+    polaris_large_pages(larger, wanted * item_bytes)
     memset(larger + room[0] * item_bytes, 0, (wanted - room[0]) * item_bytes)
     array[0] = larger
     room[0] = wanted
@@ -200,6 +222,8 @@ cdef inline uint32_t home_of(const Table* table, uint32_t tag) noexcept:
 cdef inline bint table_open(Table* table, uint32_t bits) noexcept:
     table.cells = <Cell*>calloc(<size_t>1 << bits, sizeof(Cell))
     table.bits, table.count = bits, 0
+    if table.cells != NULL:
+        polaris_large_pages(table.cells, sizeof(Cell) << bits)
     return table.cells != NULL
 
 

@@ -1,0 +1,37 @@
+"""The two forms of the risk core: the one in use, and the plain Python one beside it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from types import ModuleType
+
+from polaris_synapse.risk.core import RiskCore
+from polaris_synapse.risk.core.native import RISK_CORE_IS_COMPILED
+
+_CORE = "polaris_synapse.risk.core"
+
+
+@cache
+def plain_core() -> type[RiskCore]:
+    """The core from its Python source, whichever form the desk uses."""
+    if not RISK_CORE_IS_COMPILED:
+        return RiskCore
+    in_use = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{_CORE}.")}
+    for name in in_use:
+        del sys.modules[name]
+    stand_in = ModuleType(f"{_CORE}.native")
+    stand_in.__dict__["FOLDERS"] = ()
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        plain: type[RiskCore] = importlib.import_module(_CORE).RiskCore
+        # Structs find the types of their fields when first read, by the names of modules: now these are the plain ones.
+        plain().restore(plain().snapshot())
+    finally:
+        for name in [name for name in sys.modules if f"{name}.".startswith(f"{_CORE}.")]:
+            del sys.modules[name]
+        sys.modules.update(in_use)
+        # An import also hangs a package on the one around it.
+        sys.modules["polaris_synapse.risk"].__dict__["core"] = in_use[_CORE]
+    return plain

@@ -95,6 +95,7 @@ _PENDING = {202: (PendingAnswer, "The outcome is not known yet: ask at the link.
 _ORDER_REFUSALS = (
     *(reason for reason in Reason if 2000 <= reason < 3000),
     Reason.SYMBOL_NOT_FOUND,
+    Reason.NOT_READY,
     Reason.ACCOUNT_NOT_FOUND,
     Reason.ACCOUNT_NOT_ALLOWED,
     Reason.CONTRADICTORY_FIELDS,

@@ -40,11 +40,13 @@ class Markets:
         return self._instruments.get(symbol)
 
     async def instrument(self, symbol: str) -> Instrument:
-        """An instrument. Raises ApiError(SYMBOL_NOT_FOUND)."""
+        """An instrument. Raises ApiError: SYMBOL_NOT_FOUND, or NOT_READY while none at all is known."""
         found = self._instruments.get(symbol)
         if found is None and self._clock.now_ns() - self._loaded_ns >= _MISS_INTERVAL_NS:
             await self.refresh()
             found = self._instruments.get(symbol)
+        if not self._instruments:
+            raise ApiError(Reason.NOT_READY, "No instrument is known here yet; try again in a moment.")
         if found is None:
             raise ApiError(Reason.SYMBOL_NOT_FOUND, f"There is no instrument {symbol}.")
         return found

@@ -41,6 +41,7 @@ from polaris_synapse.order_gateway.tokens import Tokens
 from polaris_synapse.order_gateway.tracker import OrderTracker
 from polaris_synapse.storage.cache.port import SharedCache
 from polaris_synapse.storage.cache.revocations import RevocationMirror
+from polaris_synapse.storage.database import DatabaseUnavailableError
 from polaris_synapse.storage.port import ReadModels, ReadModelsLagError
 
 _log = structlog.get_logger(__name__)
@@ -194,10 +195,15 @@ class GatewayService:
                 with anyio.fail_after(self.settings.read_seconds_max):
                     # An instrument listed a moment ago is one that orders may name already.
                     await self.read_models.caught_up()
+            except (TimeoutError, ReadModelsLagError):
+                _log.warning("the instruments may not be the newest")
+            try:
+                # Those that are known may be traded, however far behind the read models are.
+                with anyio.fail_after(self.settings.read_seconds_max):
                     await self.markets.refresh()
                 self._markets_read = True
-            except (TimeoutError, ReadModelsLagError):
-                _log.warning("the instruments could not be read in time")
+            except (TimeoutError, DatabaseUnavailableError) as error:
+                _log.warning("the instruments could not be read", problem=str(error) or "no answer in time")
             await self.clock.sleep(self.settings.instruments_refresh_seconds)
 
     async def _keep_credentials(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Sequence
 from copy import deepcopy
+from functools import wraps
 from typing import Any
 
 import pytest
 import typer
 from msgspec.structs import replace
+from tests.unit.risk.forms import plain_core, plain_module
 from typer.testing import CliRunner
 
 from polaris_synapse.cli import simulate
@@ -21,8 +23,8 @@ from polaris_synapse.execution.core.statuses import VenueStatuses
 from polaris_synapse.execution.dispatch import Dispatch
 from polaris_synapse.execution.service import ExecutionService
 from polaris_synapse.matching.core import MatchingCore
-from polaris_synapse.risk.core import RiskCore, answers, check_limits, ledger, orders, replacements, reports
-from polaris_synapse.testing.simulation import disk, host
+from polaris_synapse.testing.simulation import disk, final_checks, host
+from polaris_synapse.testing.simulation import world as world_module
 from polaris_synapse.testing.simulation.faults import Faults
 from polaris_synapse.testing.simulation.runner import run_seed, run_seeds
 from polaris_synapse.testing.simulation.world import World
@@ -91,12 +93,25 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTED: dict[str, tuple[Plant, set[str]]] = {}
 
 
+# Bugs are planted in the plain form of the risk core.
+RiskCore = plain_core()
+answers, check_limits, ledger, orders, replacements, reports = map(
+    plain_module, ("answers", "check_limits", "ledger", "orders", "replacements", "reports")
+)
+
+
 def planted(*checkers: str) -> Callable[[Plant], Plant]:
     """A bug to plant, and the checkers one of which must name it."""
 
     def register(plant: Plant) -> Plant:
-        PLANTED[plant.__name__] = (plant, set(checkers))
-        return plant
+        @wraps(plant)
+        def plant_in_plain_core(monkeypatch: pytest.MonkeyPatch) -> None:
+            for module in (world_module, final_checks):
+                monkeypatch.setattr(module, "RiskCore", RiskCore)
+            plant(monkeypatch)
+
+        PLANTED[plant.__name__] = (plant_in_plain_core, set(checkers))
+        return plant_in_plain_core
 
     return register
 
@@ -196,7 +211,7 @@ def state_outside_of_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that a restart forgets decides an order's id."""
     original = RiskCore.apply
 
-    def apply(self: RiskCore, message: Message, /) -> Sequence[Message]:
+    def apply(self: Any, message: Message, /) -> Sequence[Message]:
         self.__dict__["applied"] = applied = self.__dict__.get("applied", 0) + 1
         self._desk.state.entry_number += applied % 64 == 0
         return original(self, message)

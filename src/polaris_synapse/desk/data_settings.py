@@ -34,7 +34,7 @@ class DatabasesSection(BaseModel):
     ``orders``, which processes that share no directory need.
     ``..._owner_url``: who makes and changes the tables (``polaris database migrate``), where that is not the desk.
     ``writer_processes``: the desk that runs as one process has each SQLite file written by a process of its own, which
-    leaves more of its core to orders. Off saves their memory, 41 MB each before their first row; PostgreSQL never has them.
+    leaves more of its core to orders. Off saves their memory, 41 MB each at the start; PostgreSQL never has them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

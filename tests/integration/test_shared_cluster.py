@@ -177,10 +177,10 @@ def test_users_and_log_outs_hold_at_every_service(desk: ClusterDesk) -> None:
         return desk.client.get(desk.service(service).url + QUESTIONS[service], headers=token).status_code
 
     for service in QUESTIONS:
-        until(lambda service=service: asks(service), lambda status: status == 200)  # type: ignore[misc]
+        until(lambda service=service: asks(service), lambda status: status == 200)  # type: ignore[misc]  # bound now
     assert desk.client.post(f"{other}/logout", headers=token).status_code == 200
     for service in QUESTIONS:
-        until(lambda service=service: asks(service), lambda status: status == 401)  # type: ignore[misc]
+        until(lambda service=service: asks(service), lambda status: status == 401)  # type: ignore[misc]  # bound now
     assert not (desk.directory / "auth.sqlite3").exists()
 
 
@@ -251,7 +251,7 @@ def test_what_is_not_known_in_time_is_answered_with_a_link(desk: ClusterDesk, do
     assert pending["reason"] == "TIMED_OUT"
     for number in range(2):
         found = until(
-            lambda number=number: desk.request("order-gateway", "GET", pending["link"], number=number),  # type: ignore[misc]
+            lambda number=number: desk.request("order-gateway", "GET", pending["link"], number=number),  # type: ignore[misc]  # bound now
             lambda found: found.status_code == 200,
         )
         assert found.json()["order"]["client_order_id"] == pending["client_order_id"]
@@ -317,13 +317,13 @@ def test_every_service_answers_what_is_under_way_and_ends(desk: ClusterDesk) -> 
             # The service has begun with it before it is asked to end.
             time.sleep(0.5)
             service.signal(signal.SIGTERM)
-            until(lambda url=url: is_closed(url), bool)  # type: ignore[misc]
+            until(lambda url=url: is_closed(url), bool)  # type: ignore[misc]  # bound now
             connection.sendall(body[1:])
             answer = b""
             while part := connection.recv(65_536):
                 answer += part
         assert answer.startswith(b"HTTP/1.1 200"), (name, answer[:300])
-        until(lambda service=service: service.running, lambda running: not running)  # type: ignore[misc]
+        until(lambda service=service: service.running, lambda running: not running)  # type: ignore[misc]  # bound now
         codes[name] = service.stop()
     assert codes == dict.fromkeys(SERVICES, 0)
     for name in SERVICES:

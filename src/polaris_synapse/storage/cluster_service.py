@@ -119,20 +119,29 @@ class ClusterStorage:
         return all(found.get(place, 0) >= end for place, end in wanted.items())
 
     async def _ends(self, projector: ClusterProjector) -> dict[str, int]:
-        """Where each partition ends now, by ``topic/partition``; empty ones are left out."""
-        from confluent_kafka import KafkaException, TopicPartition, admin
+        """Where each partition ends now, by ``topic/partition``; empty ones are left out. Raises ReadModelsLagError."""
+        from confluent_kafka import KafkaException, admin
 
         names: Any = admin
-        if self._admin is None:
-            self._admin = names.AdminClient(self._kafka.admin())
+        asked = self._admin = self._admin or names.AdminClient(self._kafka.admin())
+        try:
+            return await self._ask_ends(asked, projector)
+        except KafkaException as error:
+            # After an election a client goes on asking under the old leader's epoch, which is refused for ever. A new
+            # one, for the next who asks, learns the epoch when it connects.
+            if self._admin is asked:
+                self._admin = None
+            raise ReadModelsLagError(f"the brokers do not say where the topics end: {error}") from None
+
+    async def _ask_ends(self, client: Any, projector: ClusterProjector) -> dict[str, int]:
+        from confluent_kafka import TopicPartition, admin
+
+        names: Any = admin
         places = {
             TopicPartition(self._kafka.topic(topic), partition): f"{topic}/{partition}"
             for topic, partitions in projector.topics.items()
             for partition in range(partitions)
         }
-        futures = self._admin.list_offsets(dict.fromkeys(places, names.OffsetSpec.latest()))
-        try:
-            ends = {places[place]: (await asyncio.wrap_future(future)).offset for place, future in futures.items()}
-        except KafkaException as error:
-            raise ReadModelsLagError(f"the brokers do not say where the topics end: {error}") from None
+        futures = client.list_offsets(dict.fromkeys(places, names.OffsetSpec.latest()))
+        ends = {places[place]: (await asyncio.wrap_future(future)).offset for place, future in futures.items()}
         return {place: end for place, end in ends.items() if end > 0}

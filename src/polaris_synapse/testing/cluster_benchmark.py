@@ -28,8 +28,9 @@ from polaris_synapse.testing.cluster import SERVICES, ClusterDesk
 from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError
 from polaris_synapse.testing.machine import Machine, cpu_seconds, this_machine
 from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream, account_names, write_settings
-from polaris_synapse.testing.order_wires import ErrorSeen, OrderConnection, OrderSeen, WebSocketWire
+from polaris_synapse.testing.order_wires import ErrorSeen, OrderSeen, WebSocketWire
 from polaris_synapse.testing.servers.kafka import NativeKafka, find_or_start
+from polaris_synapse.testing.stream_load import StreamLoad
 
 #: Called with what is measured now, and how much of everything is done (0 to 1).
 Progress = Callable[[str, float], None]
@@ -204,7 +205,7 @@ class _Client:
 
     async def closed(self, clients: int) -> float:
         """Closed loop: each WebSocket keeps ``in_flight`` orders on their way."""
-        load = _StreamLoop(self, clients, f"closed{clients}")
+        load = self._load(clients, f"closed{clients}")
         await load.connect()
         load.closed_loop = True
         for number in range(clients):
@@ -216,13 +217,18 @@ class _Client:
 
     async def open(self, rate: int) -> float:
         """Open loop: orders leave at a fixed rate, and count from the time at which they should have left."""
-        load = _StreamLoop(self, min(len(self.accounts), 8), f"open{rate}")
+        load = self._load(min(len(self.accounts), 8), f"open{rate}")
         await load.connect()
         sending = asyncio.create_task(load.send_at(rate))
         took = await self._timed()
         sending.cancel()
         await load.drain()
         return took
+
+    def _load(self, connections: int, tag: str) -> StreamLoad:
+        holders = list(zip(self.accounts, self.tokens, strict=True))[:connections]
+        wire = WebSocketWire(self.host, self.port)
+        return StreamLoad(wire, self.stream(tag), holders, self.tally.take, _DRAIN_SECONDS_MAX)
 
     async def _timed(self, seconds: float = 0.0) -> float:
         await asyncio.sleep(self._plan.warm_up_seconds)
@@ -232,74 +238,6 @@ class _Client:
         await asyncio.sleep(seconds or self._plan.seconds)
         self.tally.counting = False
         return time.perf_counter() - began
-
-
-class _StreamLoop:
-    """WebSockets with orders on their way; ``closed_loop`` replaces each answered order by a new one."""
-
-    def __init__(self, client: _Client, connections: int, tag: str) -> None:
-        self.closed_loop = False
-        self._client = client
-        self._count = connections
-        self._wire = WebSocketWire(client.host, client.port)
-        self._stream = client.stream(tag)
-        self._waiting: dict[int, float] = {}
-        self._due: Counter[int] = Counter()
-        self._connections: list[OrderConnection] = []
-        self._loop = asyncio.get_running_loop()
-
-    async def connect(self) -> None:
-        """Open every connection."""
-        tokens = self._client.tokens[: self._count]
-        self._connections = [
-            await self._wire.connect(token, partial(self._take, number)) for number, token in enumerate(tokens)
-        ]
-
-    def send(self, number: int, count: int, intended: float | None = None) -> None:
-        """Send ``count`` orders on a connection; they count from ``intended``, or from now."""
-        account = self._client.accounts[number]
-        since = time.perf_counter() if intended is None else intended
-        payloads = []
-        for _ in range(count):
-            order_number = self._stream.made
-            self._waiting[order_number] = since
-            payloads.append(self._wire.request(order_number, self._stream.next(account)))
-        self._connections[number].send(payloads)
-
-    async def send_at(self, rate: int) -> None:
-        """Send ``rate`` orders a second, each counted from its own place in that rhythm."""
-        began, sent = time.perf_counter(), 0
-        while True:
-            due = int((time.perf_counter() - began) * rate)
-            while sent < due:
-                self.send(sent % self._count, 1, began + sent / rate)
-                sent += 1
-            # To the next one's time: a client that looks more often than it sends takes the cores from the desk.
-            await asyncio.sleep(max(began + (sent + 1) / rate - time.perf_counter(), 0.001))
-
-    def _take(self, number: int, payload: bytes) -> None:
-        now = time.perf_counter()
-        answer_number, order, error = self._wire.answer(payload)
-        self._client.tally.take(order, error, now - self._waiting.pop(answer_number))
-        if self.closed_loop:
-            if not self._due:
-                self._loop.call_soon(self._send_due)
-            self._due[number] += 1
-
-    def _send_due(self) -> None:
-        due, self._due = self._due, Counter()
-        for number, count in due.items():
-            self.send(number, count)
-
-    async def drain(self) -> None:
-        """Wait for what is on its way and close. Raises LoadClientError where an answer never comes."""
-        until = time.perf_counter() + _DRAIN_SECONDS_MAX
-        while self._waiting:
-            if time.perf_counter() > until or any(connection.ended.is_set() for connection in self._connections):
-                raise LoadClientError(f"{len(self._waiting)} orders were never answered")
-            await asyncio.sleep(0.01)
-        for connection in self._connections:
-            connection.close()
 
 
 def run_cluster_benchmark(plan: ClusterPlan, progress: Progress) -> ClusterReport:

@@ -32,12 +32,12 @@ from polaris_synapse.testing.machine import Machine, children_of, cpu_seconds, p
 from polaris_synapse.testing.order_load import PASSWORD, REFERENCE, OrderStream, account_names, write_settings
 from polaris_synapse.testing.order_wires import (
     ErrorSeen,
-    OrderConnection,
     OrderPortWire,
     OrderSeen,
     OrderWire,
     WebSocketWire,
 )
+from polaris_synapse.testing.stream_load import StreamLoad
 
 #: Called with what is measured now, and how much of everything is done (0 to 1).
 Progress = Callable[[str, float], None]
@@ -232,7 +232,7 @@ class _Client:
         return await self._closed(name, self._order_port, "port")
 
     async def _closed(self, name: str, wire: OrderWire, tag: str) -> list[Figure]:
-        load = _StreamLoop(self, wire, self._stream(tag))
+        load = self._load(wire, tag)
         await load.connect()
         for number in range(self._plan.connections):
             load.send(number, self._plan.in_flight)
@@ -251,7 +251,7 @@ class _Client:
         return await self._open(name, self._order_port, f"portopen{rate}", rate)
 
     async def _open(self, name: str, wire: OrderWire, tag: str, rate: int) -> list[Figure]:
-        load = _StreamLoop(self, wire, self._stream(tag))
+        load = self._load(wire, tag)
         await load.connect()
         sending = asyncio.create_task(load.send_at(rate))
         figures = await self._timed(name)
@@ -267,82 +267,9 @@ class _Client:
         took, used = time.perf_counter() - began, _Used.until_now(self._process_id).since(used_before)
         return list(self._tally.figures(name, took, used))
 
-    async def connections(self, wire: OrderWire, on_answer: Callable[[int, bytes], None]) -> list[OrderConnection]:
-        """One open connection an account."""
-        return [await wire.connect(token, partial(on_answer, number)) for number, token in enumerate(self._tokens)]
-
-    @property
-    def tally(self) -> _Tally:
-        """Where answers are counted."""
-        return self._tally
-
-    @property
-    def accounts(self) -> tuple[str, ...]:
-        """One account a connection."""
-        return self._accounts
-
-
-class _StreamLoop:
-    """Connections with orders on their way; ``closed_loop`` replaces each answered order by a new one."""
-
-    def __init__(self, client: _Client, wire: OrderWire, stream: OrderStream) -> None:
-        self.closed_loop = False
-        self._client = client
-        self._wire = wire
-        self._stream = stream
-        self._waiting: dict[int, float] = {}
-        self._due: Counter[int] = Counter()
-        self._connections: list[OrderConnection] = []
-        self._loop = asyncio.get_running_loop()
-
-    async def connect(self) -> None:
-        """Open every connection."""
-        self._connections = await self._client.connections(self._wire, self._take)
-
-    def send(self, number: int, count: int, intended: float | None = None) -> None:
-        """Send ``count`` orders on a connection; they count from ``intended``, or from now."""
-        stream, account = self._stream, self._client.accounts[number]
-        since = time.perf_counter() if intended is None else intended
-        payloads = []
-        for _ in range(count):
-            order_number = stream.made
-            self._waiting[order_number] = since
-            payloads.append(self._wire.request(order_number, stream.next(account)))
-        self._connections[number].send(payloads)
-
-    async def send_at(self, rate: int) -> None:
-        """Send ``rate`` orders a second, each counted from its own place in that rhythm."""
-        began, sent, size = time.perf_counter(), 0, len(self._connections)
-        while True:
-            due = int((time.perf_counter() - began) * rate)
-            while sent < due:
-                self.send(sent % size, 1, began + sent / rate)
-                sent += 1
-            await asyncio.sleep(0.0005)
-
-    def _take(self, number: int, payload: bytes) -> None:
-        now = time.perf_counter()
-        answer_number, order, error = self._wire.answer(payload)
-        self._client.tally.take(order, error, now - self._waiting.pop(answer_number))
-        if self.closed_loop:
-            if not self._due:
-                self._loop.call_soon(self._send_due)
-            self._due[number] += 1
-
-    def _send_due(self) -> None:
-        due, self._due = self._due, Counter()
-        for number, count in due.items():
-            self.send(number, count)
-
-    async def drain(self) -> None:
-        """Wait for what is on its way and close. Raises LoadClientError where an answer never comes."""
-        until = time.perf_counter() + _DRAIN_SECONDS_MAX
-        while self._waiting:
-            if time.perf_counter() > until or any(connection.ended.is_set() for connection in self._connections):
-                raise LoadClientError(f"{len(self._waiting)} orders were never answered")
-            await asyncio.sleep(0.01)
-        for connection in self._connections:
-            connection.close()
+    def _load(self, wire: OrderWire, tag: str) -> StreamLoad:
+        holders = list(zip(self._accounts, self._tokens, strict=True))
+        return StreamLoad(wire, self._stream(tag), holders, self._tally.take, _DRAIN_SECONDS_MAX)
 
 
 def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:

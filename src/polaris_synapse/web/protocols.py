@@ -108,7 +108,7 @@ class HttpProtocol(HttpToolsProtocol, Limited):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.direct_paths: Mapping[bytes, DirectPath] = self.server_state.direct_paths  # type: ignore[attr-defined]
+        self.direct_paths: Mapping[bytes, DirectPath] = self.server_state.direct_paths  # type: ignore[attr-defined]  # server.py
         #: The request that is arriving, where it is plain so far, and its body.
         self.plain: PlainRequest | None = None
         self.plain_body = b""

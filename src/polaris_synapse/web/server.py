@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
         #: Read by our protocols, which are handed the server's state.
         self.server_state.limits = listener.limits  # type: ignore[attr-defined]
         direct = getattr(listener.app, "direct_paths", dict)
-        self.server_state.direct_paths = direct()  # type: ignore[attr-defined]
+        self.server_state.direct_paths = direct()  # type: ignore[attr-defined]  # for protocols.py
         self.server_state.proxies = tuple(map(ipaddress.ip_network, listener.trusted_proxies))  # type: ignore[attr-defined]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.unit.bus.kafka_messages import heard, standing
 
 from polaris_synapse.bus.kafka import bundles
 from polaris_synapse.bus.kafka.bundles import Packer, Parcel, tags_of
@@ -45,25 +46,6 @@ class Raw:
 
     def error(self) -> None:
         return None
-
-
-def standing(version: int) -> m.AccountStanding:
-    """What compliance says of an account."""
-    return m.AccountStanding(
-        time_ns=version,
-        account="main",
-        account_kind=m.AccountKind.PERSON,
-        kyc=m.KycState.APPROVED,
-        sanctions_hold=False,
-        blocked=False,
-        restricted_symbols=(),
-        version=version,
-    )
-
-
-def heard(number: int) -> Source:
-    """Compliance's output of this number."""
-    return Source("compliance", 0, 10 + number, 0, number)
 
 
 def deposit(number: int) -> m.MoveFunds:

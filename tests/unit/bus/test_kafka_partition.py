@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.unit.bus.kafka_messages import heard, standing
 
 from polaris_synapse.bus.core import SnapshotError
 from polaris_synapse.bus.kafka.gathering import Gathering
@@ -47,25 +48,6 @@ def record(
 ) -> Record:
     """A record of partition 0."""
     return Record(topic, 0, offset, message, source, reply)
-
-
-def standing(version: int) -> m.AccountStanding:
-    """What compliance says of an account."""
-    return m.AccountStanding(
-        time_ns=version,
-        account="main",
-        account_kind=m.AccountKind.PERSON,
-        kyc=m.KycState.APPROVED,
-        sanctions_hold=False,
-        blocked=False,
-        restricted_symbols=(),
-        version=version,
-    )
-
-
-def heard(number: int) -> Source:
-    """Compliance's output of this number."""
-    return Source("compliance", 0, 10 + number, 0, number)
 
 
 def fold() -> PartitionFold:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from msgspec.structs import replace
 from tests.integration.kafka_world import World, is_ready, until, world
 
 from polaris_synapse.bus.core import Envelope
+from polaris_synapse.bus.kafka.ends import PartitionEnds, watermarks
 from polaris_synapse.bus.kafka.host import KafkaCoreHost, KafkaHostError
 from polaris_synapse.bus.kafka.routing import partition_of
 from polaris_synapse.bus.kafka.topics import TopicCounts, Topics, TopicsError, topic_specs
@@ -18,7 +20,7 @@ from polaris_synapse.bus.kafka.wire import Source, headers_of
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.domain.topics import RISK, RISK_EVENTS, TRANSACTIONS_ALL
+from polaris_synapse.domain.topics import AUDIT, RISK, RISK_EVENTS, TRANSACTIONS_ALL
 from polaris_synapse.testing.servers.kafka import KafkaServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -200,3 +202,25 @@ async def test_partitions_of_a_topic_never_change(kafka_server: KafkaServer) -> 
         more = Topics(one.settings, topic_specs(TopicCounts(risk=3, facts=2, answers=2), replicas=1))
         with pytest.raises(TopicsError, match=r"risk\.inbox"):
             await anyio.to_thread.run_sync(more.apply)
+
+
+async def test_ends_are_those_of_the_log(kafka_server: KafkaServer) -> None:
+    """What is asked for all partitions together is what each says of itself, an empty one included."""
+    async with world(kafka_server) as one:
+        async with one.running(one.host("first")):
+            await one.open_account()
+            for number in range(5):
+                await one.deposit(f"d{number}")
+        places = [(one.settings.topic(topic), partition) for topic in (RISK, AUDIT) for partition in range(2)]
+        places.remove((one.settings.topic(AUDIT), 1))
+        ends = PartitionEnds(one.settings.tail_consumer("ends"), places, 10.0)
+        consumer = Consumer(one.settings.tail_consumer("watermarks"))
+        try:
+            told = await ends.now()
+            each = {place: watermarks(consumer, TopicPartition(*place), 10.0)[1] for place in places}
+        finally:
+            consumer.close()
+            await ends.close()
+    assert told == each
+    assert sum(told.values()) >= 5
+    assert told[one.settings.topic(AUDIT), 0] == 0

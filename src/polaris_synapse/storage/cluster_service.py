@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from prometheus_client import CollectorRegistry
 
 from polaris_synapse.bus.clock import Clock
+from polaris_synapse.bus.kafka.ends import PartitionEnds
 from polaris_synapse.bus.kafka.leader import Leader
 from polaris_synapse.bus.kafka.settings import KafkaHostSettings
 from polaris_synapse.bus.kafka.topics import INSTRUMENTS
@@ -28,6 +28,7 @@ from polaris_synapse.storage.settings import StorageSettings
 ORDER_TOPICS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRANSACTIONS_ALL, t.TRADING_DECISIONS, INSTRUMENTS)
 COMPLIANCE_TOPICS: Final = (t.AUDIT, t.COMPLIANCE_ALERTS, t.COMPLIANCE_DECISIONS)
 _POLL_SECONDS: Final = 0.01
+_POLL_SECONDS_MAX: Final = 0.5
 
 
 class ClusterStorage:
@@ -76,7 +77,14 @@ class ClusterStorage:
             metrics,
             client,
         )
-        self._admin: Any = None
+        self._partition_ends = {
+            projector.name: PartitionEnds(
+                kafka.tail_consumer(f"{client}-{projector.name}-ends"),
+                [(kafka.topic(topic), number) for topic, count in projector.topics.items() for number in range(count)],
+                settings.caught_up_seconds_max,
+            )
+            for projector in (self.orders, self.compliance)
+        }
 
     async def prepare(self) -> None:
         """Upgrade both databases. Raises DatabaseUnavailableError or SchemaVersionError."""
@@ -84,7 +92,9 @@ class ClusterStorage:
         await upgrade_compliance(self._compliance)
 
     async def close(self) -> None:
-        """Let go of both databases."""
+        """Let go of the brokers and of both databases."""
+        for ends in self._partition_ends.values():
+            await ends.close()
         await self._orders.close()
         await self._compliance.close()
 
@@ -109,8 +119,11 @@ class ClusterStorage:
             with anyio.fail_after(seconds):
                 for projector in (self.orders, self.compliance):
                     wanted = await self._ends(projector)
-                    while not await self._has(projector, wanted):  # noqa: ASYNC110  # another process writes it
-                        await anyio.sleep(_POLL_SECONDS)
+                    pause = _POLL_SECONDS
+                    while not await self._has(projector, wanted):
+                        await anyio.sleep(pause)
+                        # Who is far behind stays so for a while, and needs the processors that looking takes.
+                        pause = min(pause * 1.5, _POLL_SECONDS_MAX)
         except (TimeoutError, DatabaseUnavailableError):
             raise ReadModelsLagError(f"the read models did not catch up within {seconds:g} s") from None
 
@@ -119,29 +132,15 @@ class ClusterStorage:
         return all(found.get(place, 0) >= end for place, end in wanted.items())
 
     async def _ends(self, projector: ClusterProjector) -> dict[str, int]:
-        """Where each partition ends now, by ``topic/partition``; empty ones are left out. Raises ReadModelsLagError."""
-        from confluent_kafka import KafkaException, admin
+        """Where each partition ends now, by ``topic/partition``. Raises ReadModelsLagError."""
+        from confluent_kafka import KafkaException
 
-        names: Any = admin
-        asked = self._admin = self._admin or names.AdminClient(self._kafka.admin())
         try:
-            return await self._ask_ends(asked, projector)
+            ends = await self._partition_ends[projector.name].now()
         except KafkaException as error:
-            # After an election a client goes on asking under the old leader's epoch, which is refused for ever. A new
-            # one, for the next who asks, learns the epoch when it connects.
-            if self._admin is asked:
-                self._admin = None
             raise ReadModelsLagError(f"the brokers do not say where the topics end: {error}") from None
-
-    async def _ask_ends(self, client: Any, projector: ClusterProjector) -> dict[str, int]:
-        from confluent_kafka import TopicPartition, admin
-
-        names: Any = admin
-        places = {
-            TopicPartition(self._kafka.topic(topic), partition): f"{topic}/{partition}"
+        return {
+            f"{topic}/{partition}": ends[self._kafka.topic(topic), partition]
             for topic, partitions in projector.topics.items()
             for partition in range(partitions)
         }
-        futures = client.list_offsets(dict.fromkeys(places, names.OffsetSpec.latest()))
-        ends = {places[place]: (await asyncio.wrap_future(future)).offset for place, future in futures.items()}
-        return {place: end for place, end in ends.items() if end > 0}

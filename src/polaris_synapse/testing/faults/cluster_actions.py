@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import httpx2
@@ -169,6 +170,15 @@ class Faults:
             else:
                 return time.monotonic() - began
 
+    def _supervised(self, wait: Callable[[], object]) -> None:
+        """Wait for something; a service that ends by itself meanwhile is started again, as a supervisor would."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait)
+            while not waiting.done():
+                self._start_again()
+                time.sleep(_POLL_SECONDS)
+            waiting.result()
+
     def _start_again(self) -> None:
         for name, instances in self._desk.instances.items():
             for service in instances:
@@ -222,10 +232,10 @@ class Faults:
         node.process.kill()
         killed = time.monotonic()
         # The others must do without it before it is back.
-        self._load.wait_for_promises(killed, BACK_SECONDS_MAX)
+        self._supervised(lambda: self._load.wait_for_promises(killed, BACK_SECONDS_MAX))
         node.process.start()
-        kafka.wait_until_ready()
-        kafka.wait_until_in_sync()
+        self._supervised(kafka.wait_until_ready)
+        self._supervised(kafka.wait_until_in_sync)
         self._wait_ready()
         return f"broker {node.node_id}" + (f", leader of {RISK}/{partition}" if which == "leader" else "")
 

@@ -145,7 +145,7 @@ prepare() {
     # The bars and the list of packages are for a person who waits.
     [[ -t 2 ]] || options+=(--quiet)
     rm -f "$POLARIS_VENV/.polaris"
-    say "Preparing .venv (only after a change of uv.lock, pyproject.toml or a compiled source)"
+    say "Preparing .venv: packages, and a minute of compiling (only after a change of uv.lock, pyproject.toml or a compiled source)"
     env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$POLARIS_VENV" "$uv" sync --project "$POLARIS_ROOT" "${options[@]}" >&2 ||
         fail "$blame"
     printf '%s %s\n' "$kind" "$(environment_hash)" >"$POLARIS_VENV/.polaris"

@@ -105,7 +105,8 @@ async def the_same_order_again_is_answered_with_the_first(desk: DeskUnderTest) -
     await desk.account("repeater", USDT=100_000)
     first, again = await market_order(desk, "repeater", "once"), await market_order(desk, "repeater", "once")
     assert again.duplicate
-    assert first.order is not None and again.order is not None  # noqa: PT018  # for the type checker
+    assert first.order is not None
+    assert again.order is not None
     assert first.order.order_id == again.order.order_id
     assert len([order for order in desk.orders().values() if order.request.account == "repeater"]) == 1
 

@@ -176,7 +176,7 @@ def test_a_decision_with_a_model_is_replayed_and_paid_for_once_for_all_instances
 
     decision_id = until(with_model, what="a decision with a model")
     for at in (0, 1):
-        replayed = until(lambda at=at: _replayed(office, decision_id, at), what="the case")  # type: ignore[misc]
+        replayed = until(lambda at=at: _replayed(office, decision_id, at), what="the case")  # type: ignore[misc]  # bound now
         assert replayed["equal"], replayed
         assert replayed["call_digests"]
     office.desk.json(AGENTS, "POST", "/agents/jarvis/pause")

@@ -100,7 +100,7 @@ class Cascade:
         # at a time is the quickest way to add one or two.
         work: list[tuple[Target, Message]] = []
         for target in targets:
-            work.append((target, message))  # noqa: PERF401
+            work.append((target, message))  # noqa: PERF401  # one or two: less than a comprehension costs
         index = 0
         for (name, apply), current in work:
             try:
@@ -118,7 +118,7 @@ class Cascade:
                         volatile.append(output)
                 index += 1
                 for target in targets:
-                    work.append((target, output))  # noqa: PERF401
+                    work.append((target, output))  # noqa: PERF401  # as above
             if index > CASCADE_MESSAGES_MAX:
                 raise CascadeError(f"{type(message).__name__} caused more than {CASCADE_MESSAGES_MAX} messages")
         return index

@@ -83,7 +83,9 @@ def _tier(text: str, decimals: int | None) -> dict[str, int]:
     except MoneyError as error:
         raise CommandError(f"The volume of {text} cannot be read: {error}.", exit_code=2) from None
     except ValueError:
-        raise CommandError(f"The rates of {text} are whole parts per million: 1000 is 0.1 %.", exit_code=2) from None
+        raise CommandError(
+            f"The rates of {text} must be whole parts per million; 1000 is 0.1 %.", exit_code=2
+        ) from None
 
 
 def _print(answer: Any, json_output: bool) -> None:

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.anyio
 def envelopes(messages: Sequence[m.Message], kinds: Container[type[m.Message]]) -> list[Envelope]:
     """The facts of some kinds, with a place each."""
     return [
-        Envelope(topic="", core="risk", partition=0, offset=1, index=index, message=message)  # type: ignore[arg-type]
+        Envelope(topic="", core="risk", partition=0, offset=1, index=index, message=message)  # type: ignore[arg-type]  # any of them
         for index, message in enumerate(messages)
         if type(message) in kinds
     ]

@@ -60,7 +60,7 @@ def test_an_order_becomes_the_row_that_its_fields_make(side: Side, kind: OrderTy
     """Column by column what BookOrder packs; DAY ends at midnight, GTD when it says, and money is counted in steps."""
     core, written = core_with_book(), _Written()
     market = core.markets[SYMBOL]
-    market.book = written  # type: ignore[assignment]
+    market.book = written  # type: ignore[assignment]  # it writes down what it is told
     for number, (post, prevention) in enumerate(product(PostOnly, SelfTradePrevention), start=1):
         amount = 10**18 + 7 if kind is OrderType.MARKET and number % 2 else 0
         request = OrderRequest(

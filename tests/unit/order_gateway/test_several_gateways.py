@@ -41,7 +41,7 @@ async def lose(cache: MemoryCache, *gateways: Gateway) -> None:
     cache.available = False
     gateways[0].clock.advance(6)
     for gateway in gateways:
-        await until(lambda gateway=gateway: not gateway.service.credentials.certain())  # type: ignore[misc]
+        await until(lambda gateway=gateway: not gateway.service.credentials.certain())  # type: ignore[misc]  # bound now
 
 
 async def test_a_signed_request_works_once_at_all_gateways(tmp_path: Path) -> None:

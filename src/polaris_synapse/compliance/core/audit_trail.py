@@ -106,7 +106,7 @@ def _order_text(order: Order, request: OrderRequest, instrument: Instrument | No
     if order.stop_price_ticks:
         price += f" stop {_price(order.stop_price_ticks, instrument)}"
     # An f-string asks each name of an enumeration how it wants to be written, which costs more than the writing.
-    text = "".join((  # noqa: FLY002
+    text = "".join((  # noqa: FLY002  # for the reason above
         "account ", request.account, ", ", request.side, " ", amount, " ", request.symbol, " ", request.type, price,
         " ", request.time_in_force, ", client order id ", request.client_order_id,
     ))  # fmt: skip

@@ -7,7 +7,7 @@ keeps its own identity and number, and a successor's repetition may be cut other
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -46,6 +46,41 @@ def single(topic: str, partition: int, message: Message, headers: Headers) -> Pa
     # The partition is given; the key is for compaction and for whoever reads the topics.
     key = ROUTES[type(message)].key(message).encode("utf-8", "surrogatepass")
     return Parcel(topic, partition, 1, encode_message(message), headers, key)
+
+
+def joined(parcels: Sequence[Parcel]) -> list[Parcel]:
+    """Records of one sender to one place as fewer ones, in their order; single messages stay by themselves."""
+    result: list[Parcel] = []
+    run: list[Parcel] = []
+    size_bytes = messages = 0
+    for parcel in parcels:
+        fits = size_bytes + len(parcel.value) <= _BYTES_MAX and messages + parcel.messages <= _MESSAGES_MAX
+        if run and not (fits and _is_bundle(parcel) and parcel.headers[1:] == run[0].headers[1:]):
+            result.append(_join(run))
+            run, size_bytes, messages = [], 0, 0
+        if not _is_bundle(parcel):
+            result.append(parcel)
+            continue
+        run.append(parcel)
+        size_bytes += len(parcel.value)
+        messages += parcel.messages
+    if run:
+        result.append(_join(run))
+    return result
+
+
+def _is_bundle(parcel: Parcel) -> bool:
+    return bool(parcel.headers) and parcel.headers[0][0] == KINDS
+
+
+def _join(run: list[Parcel]) -> Parcel:
+    first = run[0]
+    if len(run) == 1:
+        return first
+    kinds = sorted({kind for parcel in run for kind in parcel.headers[0][1].split(b",")})
+    value = b"[%b]" % b",".join(parcel.value[1:-1] for parcel in run)
+    headers = [(KINDS, b",".join(kinds)), *first.headers[1:]]
+    return Parcel(first.topic, first.partition, sum(parcel.messages for parcel in run), value, headers)
 
 
 class _Bundle:

@@ -3,6 +3,10 @@
 ``acks=all`` and a queue in which nothing times out: librdkafka keeps the records of a partition in order over retries
 and reconnections, so a later one is never there without the earlier. What it cannot promise any more is fatal, and
 the process ends: starting again is the recovery.
+
+While records to a place are on their way, what else is said there gathers and follows as one record: the slower the
+brokers, the fewer and larger the records. It also keeps the producer below its five requests on a connection, at
+which librdkafka waits without sleeping.
 """
 
 from __future__ import annotations
@@ -11,17 +15,21 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
 
-from polaris_synapse.bus.kafka.bundles import Parcel, single
+from polaris_synapse.bus.kafka.bundles import Parcel, joined, single
 from polaris_synapse.bus.kafka.wire import Headers
 from polaris_synapse.domain.messages import Message
 
 _POLL_SECONDS: Final = 0.1
 _GATHER_SECONDS: Final = 0.001
+#: Records to one place that the brokers may have before others wait for them, and how long those wait at most: a
+#: place that does not answer must not keep messages from the producer, whose clock tells when they are too late.
+_UNDER_WAY_MAX: Final = 2
+_HELD_SECONDS_MAX: Final = 0.5
 _log = structlog.get_logger("polaris_synapse.bus.kafka")
 
 #: Called on the event loop with the offset, or with what went wrong.
@@ -32,6 +40,17 @@ class OutletFullError(RuntimeError):
     """Too many messages wait for the brokers already; nothing was taken."""
 
 
+class _Place:
+    """A partition of a topic: how many records are on their way there, and those that wait for them."""
+
+    __slots__ = ("held", "timer", "under_way")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.held: list[tuple[Parcel, Delivered]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+
 class Outlet:
     """A producer. ``start`` and everything else belong to the event loop; deliveries come back to it."""
 
@@ -39,11 +58,14 @@ class Outlet:
         self._config = config
         self._topic_name = topic_name
         self._names: dict[str, str] = {}
+        self._places: dict[tuple[str, int], _Place] = {}
         self._producer: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._done: deque[tuple[Delivered, int, int, str]] = deque()
+        #: Nothing is held back any more, so that a flush is of everything.
+        self._flushing = False
+        self._done: deque[tuple[Delivered, int, str]] = deque()
         self._wake_lock = threading.Lock()
         self._woken = False
         #: Messages that the brokers have not confirmed, of those that somebody wants to know about.
@@ -67,7 +89,63 @@ class Outlet:
         self.send_parcel(single(topic, partition, message, headers), delivered)
 
     def send_parcel(self, parcel: Parcel, delivered: Delivered | None) -> None:
-        """Hand over one record; ``delivered`` is called on the loop. Raises OutletFullError."""
+        """Hand over one record; ``delivered`` is called on the loop. Raises OutletFullError.
+
+        Where nobody wants to know, it leaves at once, before what may be waiting for the same place.
+        """
+        if delivered is None:
+            self._produce(parcel, None)
+            return
+        key = (parcel.topic, parcel.partition)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = _Place()
+        if (place.held or place.under_way >= _UNDER_WAY_MAX) and not self._flushing:
+            place.held.append((parcel, delivered))
+            if place.timer is None:
+                assert self._loop is not None
+                place.timer = self._loop.call_later(_HELD_SECONDS_MAX, self._release, place)
+        else:
+            self._dispatch(place, parcel, (delivered,))
+        self.waiting += parcel.messages
+
+    def _release(self, place: _Place) -> None:
+        """Let go what waits for a place, as few records."""
+        if place.timer is not None:
+            place.timer.cancel()
+            place.timer = None
+        held, place.held = place.held, []
+        position = 0
+        for parcel in joined([parcel for parcel, _ in held]):
+            messages, followers = 0, []
+            while messages < parcel.messages:
+                one, delivered = held[position]
+                messages += one.messages
+                followers.append(delivered)
+                position += 1
+            try:
+                self._dispatch(place, parcel, followers)
+            except OutletFullError as error:
+                self._tell(followers, -1, str(error), parcel.messages)
+
+    def _dispatch(self, place: _Place, parcel: Parcel, followers: Sequence[Delivered]) -> None:
+        messages = parcel.messages
+
+        def settled(offset: int, error: str) -> None:
+            place.under_way -= 1
+            if place.held and place.under_way < _UNDER_WAY_MAX:
+                self._release(place)
+            self._tell(followers, offset, error, messages)
+
+        self._produce(parcel, settled)
+        place.under_way += 1
+
+    def _tell(self, followers: Sequence[Delivered], offset: int, error: str, messages: int) -> None:
+        self.waiting -= messages
+        for delivered in followers:
+            delivered(offset, error)
+
+    def _produce(self, parcel: Parcel, settled: Delivered | None) -> None:
         name = self._names.get(parcel.topic)
         if name is None:
             name = self._names[parcel.topic] = self._topic_name(parcel.topic)
@@ -78,17 +156,15 @@ class Outlet:
                 key=parcel.key,
                 partition=parcel.partition,
                 headers=parcel.headers or None,
-                on_delivery=self._callback(delivered, parcel.messages) if delivered is not None else None,
+                on_delivery=self._callback(settled) if settled is not None else None,
             )
         except BufferError:
             raise OutletFullError(f"{self.waiting} messages wait for the brokers already") from None
-        if delivered is not None:
-            self.waiting += parcel.messages
 
-    def _callback(self, delivered: Delivered, messages: int) -> Callable[[Any, Any], None]:
+    def _callback(self, settled: Delivered) -> Callable[[Any, Any], None]:
         def on_delivery(error: Any, record: Any) -> None:
             # In the polling thread: one wake-up of the loop serves everything that was delivered meanwhile.
-            self._done.append((delivered, messages, -1 if error else record.offset(), error.str() if error else ""))
+            self._done.append((settled, -1 if error else record.offset(), error.str() if error else ""))
             self._wake()
 
         return on_delivery
@@ -109,9 +185,8 @@ class Outlet:
         with self._wake_lock:
             self._woken = False
         while self._done:
-            delivered, messages, offset, error = self._done.popleft()
-            self.waiting -= messages
-            delivered(offset, error)
+            settled, offset, error = self._done.popleft()
+            settled(offset, error)
 
     def _on_error(self, error: Any) -> None:
         if error.fatal():
@@ -132,6 +207,9 @@ class Outlet:
         """Wait until everything is safe, at most so long, and return how many records were not."""
         if self._producer is None:
             return 0
+        self._flushing = True
+        for place in self._places.values():
+            self._release(place)
         left: int = await asyncio.to_thread(self._producer.flush, seconds_max)
         self._stopping = True
         if self._thread is not None:

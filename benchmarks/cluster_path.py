@@ -9,10 +9,18 @@ see docs/scaling.md for what they mean.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
+from polaris_synapse.monitoring.figures import Figure
 from polaris_synapse.testing.benchmark_output import print_figures, print_json, progress_line
-from polaris_synapse.testing.cluster_benchmark import KINDS, ClusterPlan, run_cluster_benchmark, sentences
+from polaris_synapse.testing.cluster_benchmark import (
+    KINDS,
+    ClusterPlan,
+    ClusterReport,
+    run_cluster_benchmark,
+    sentences,
+)
 
 
 def main() -> None:
@@ -27,9 +35,10 @@ def main() -> None:
     parser.add_argument("--batch-orders", type=int, default=plan.batch_orders, help="orders in one REST batch")
     parser.add_argument("--partitions", type=int, nargs="+", default=[plan.partitions], help="default 4")
     parser.add_argument("--only", action="append", choices=KINDS, help="repeatable")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line for each report")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
+    reports: list[ClusterReport] = []
     for partitions in arguments.partitions:
         report = run_cluster_benchmark(
             ClusterPlan(
@@ -44,10 +53,17 @@ def main() -> None:
             ),
             progress_line,
         )
-        if arguments.json:
-            print_json(report)
-        else:
+        reports.append(report)
+        if not arguments.json:
             print_figures(report.figures, sentences(report))
+    if arguments.json:
+        print_json({"figures": [figure for report in reports for figure in _named(report)], "reports": reports})
+
+
+def _named(report: ClusterReport) -> Iterator[Figure]:
+    """The figures of a report, named by its partitions."""
+    for figure in report.figures:
+        yield Figure(f"{report.partitions} partitions: {figure.name}", figure.value, figure.unit)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import msgspec
 
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.testing.faults import cluster_command
+from polaris_synapse.testing.faults.figures import figures_of
 from polaris_synapse.testing.servers.policy import ServerMissingError
 
 #: How many rounds each run has where nothing else is said.
@@ -174,7 +175,7 @@ def main() -> int:
     finally:
         if arguments.directory is None:
             shutil.rmtree(directory, ignore_errors=True)
-    text = msgspec.json.encode(report)
+    text = msgspec.json.encode({"figures": figures_of(report)} | msgspec.to_builtins(report))
     sys.stdout.buffer.write((text if arguments.json else msgspec.json.format(text, indent=2)) + b"\n")
     sys.stderr.write("Everything held.\n" if holds else "SOMETHING DID NOT HOLD: see the report.\n")
     return 0 if holds else 1

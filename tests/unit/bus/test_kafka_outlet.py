@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,16 @@ from tests.unit.bus.kafka_messages import heard, standing
 
 from polaris_synapse.bus.kafka import outlet as outlet_module
 from polaris_synapse.bus.kafka.bundles import Packer, Parcel, joined, single
+from polaris_synapse.bus.kafka.client import KafkaBus
 from polaris_synapse.bus.kafka.outlet import Delivered, Outlet
+from polaris_synapse.bus.kafka.routing import Destinations
+from polaris_synapse.bus.kafka.settings import KafkaHostSettings
+from polaris_synapse.bus.kafka.topics import TopicCounts, partition_counts, topic_specs
 from polaris_synapse.bus.kafka.wire import KINDS, read_records
+from polaris_synapse.bus.port import BusError
 from polaris_synapse.domain import topics as t
+from polaris_synapse.domain.messages import CancelAll, KillLevel, SetKillLevel
+from polaris_synapse.domain.reasons import Reason
 
 
 class Confirmed:
@@ -43,6 +51,7 @@ class SlowProducer:
         SlowProducer.made = self
         self.records: list[tuple[str, int, bytes, list[tuple[str, bytes]]]] = []
         self.arrived = asyncio.Event()
+        self.reachable = True
         self._reports: list[Callable[[Any, Any], None]] = []
 
     def produce(self, name: str, **record: Any) -> None:
@@ -55,8 +64,14 @@ class SlowProducer:
         """Confirm the oldest record, or refuse it."""
         self._reports.pop(0)(error, None if error else Confirmed(len(self.records)))
 
-    def poll(self, _seconds: float) -> int:
+    def poll(self, seconds: float) -> int:
+        time.sleep(min(seconds, 0.005))
         return 0
+
+    def list_topics(self, timeout: float) -> None:
+        if not self.reachable:
+            time.sleep(min(timeout, 0.005))
+            raise confluent_kafka.KafkaException("away")
 
     def flush(self, _seconds: float) -> int:
         while self._reports:
@@ -186,3 +201,55 @@ async def test_stopping_sends_what_waits() -> None:
     assert await outlet.stop(1.0) == 0
     assert [numbers(record) for record in SlowProducer.made.records] == [[1], [2], [3, 4]]
     assert len(confirmed) == 4
+
+
+@pytest.mark.usefixtures("slow")
+async def test_brokers_that_confirm_nothing_are_noticed_until_they_answer() -> None:
+    """The silence grows while records wait and after they failed; one confirmed record, or an answer, ends it."""
+    outlet = Outlet({}, str)
+    outlet.start()
+    producer = SlowProducer.made
+    producer.reachable = False
+    assert outlet.unconfirmed_seconds == 0
+    outlet.send_parcel(parcel(1), lambda *_: None)
+    outlet.send_parcel(parcel(2), lambda *_: None)
+    await asyncio.sleep(0.02)
+    while_waiting = outlet.unconfirmed_seconds
+    assert while_waiting > 0
+    producer.confirm(Refused())
+    producer.confirm(Refused())
+    await asyncio.sleep(0.02)
+    assert outlet.unconfirmed_seconds > while_waiting, "a failure is no sign of life"
+    producer.reachable = True
+    async with asyncio.timeout(5):
+        while outlet.unconfirmed_seconds:  # noqa: ASYNC110  # the outlet's own thread finds out
+            await asyncio.sleep(0.005)
+    outlet.send_parcel(parcel(3), lambda *_: None)
+    await asyncio.sleep(0.02)
+    assert outlet.unconfirmed_seconds > 0
+    producer.confirm()
+    await settle()
+    assert outlet.unconfirmed_seconds == 0
+    await outlet.stop(1.0)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_bus_whose_brokers_are_silent_refuses_orders_and_tries_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks is told at once and may ask another instance; a stop goes out all the same; readiness says why."""
+    requests = Outlet({}, str)
+    requests.start()
+    destinations = Destinations(partition_counts(topic_specs(TopicCounts(), replicas=1)))
+    bus = KafkaBus(KafkaHostSettings(bootstrap="nowhere"), destinations, outlet=requests, requests=requests)
+    monkeypatch.setattr(bus, "_running", True)
+    monkeypatch.setattr(Outlet, "unconfirmed_seconds", 4.2)
+    with pytest.raises(BusError) as refused:
+        bus.request_soon(CancelAll(account="main", time_ns=1), lambda _: None)
+    assert refused.value.reason is Reason.NOT_READY
+    assert bus.readiness()["bus"]() == "the brokers have confirmed nothing for 4 s"
+    assert not SlowProducer.made.records
+    bus.request_soon(SetKillLevel(level=KillLevel.CANCEL_ALL, time_ns=1), lambda _: None)
+    await settle()
+    assert SlowProducer.made.records, "the stop is on its way"
+    monkeypatch.setattr(Outlet, "unconfirmed_seconds", 2.9)
+    bus.request_soon(CancelAll(account="main", time_ns=1), lambda _: None)
+    await requests.stop(1.0)

@@ -18,6 +18,7 @@ import structlog
 from msgspec.structs import replace
 
 from polaris_synapse.bus.core import Envelope
+from polaris_synapse.bus.intake import URGENT
 from polaris_synapse.bus.kafka.bundles import Packer, tags_of
 from polaris_synapse.bus.kafka.gathering import Gathering
 from polaris_synapse.bus.kafka.outlet import Outlet, OutletFullError
@@ -36,6 +37,8 @@ from polaris_synapse.domain.topics import ANSWERS, COMMAND_TOPICS, INBOXES
 _log = structlog.get_logger("polaris_synapse.bus.kafka")
 #: Senders whose newest fact is remembered: cores times partitions times topics, far fewer than this.
 _HEIGHTS_MAX: Final = 100_000
+#: The brokers usually confirm within milliseconds, and within a second or two where a leader is elected.
+_SILENT_SECONDS_MAX: Final = 3.0
 
 
 class KafkaBus:
@@ -123,8 +126,15 @@ class KafkaBus:
         failures = (*(tail.failure for tail in self._tails), self._outlet.failure, self._requests_outlet.failure)
         if problem := next(filter(None, failures), ""):
             return problem
+        if silence := self._silence():
+            return silence
         trouble = next((tail.trouble for tail in self._tails if tail.trouble), "")
         return f"a broker is away: {trouble}" if trouble else None
+
+    def _silence(self) -> str:
+        """What is wrong where the brokers do not confirm commands; empty while they do."""
+        seconds = self._requests_outlet.unconfirmed_seconds
+        return f"the brokers have confirmed nothing for {seconds:.0f} s" if seconds >= _SILENT_SECONDS_MAX else ""
 
     # --- the port ---
 
@@ -146,6 +156,9 @@ class KafkaBus:
     def request_soon(self, command: Command, done: Callable[[Answer | BusError], None], /) -> None:
         """See Bus.request_soon."""
         self._admit()
+        if type(command) not in URGENT and (silence := self._silence()):
+            # It would only wait, while another instance may reach them. A stop is tried all the same.
+            raise BusError(Reason.NOT_READY, silence)
         if len(self._waiting) >= self._settings.requests_waiting_max:
             raise BusError(Reason.OVERLOADED, f"{len(self._waiting)} commands wait for their answers already")
         if not command.request_id:

@@ -26,6 +26,7 @@ from polaris_synapse.domain.messages import Message
 
 _POLL_SECONDS: Final = 0.1
 _GATHER_SECONDS: Final = 0.001
+_PROBE_SECONDS: Final = 1.0
 #: Records to one place that the brokers may have before others wait for them, and how long those wait at most: a
 #: place that does not answer must not keep messages from the producer, whose clock tells when they are too late.
 _UNDER_WAY_MAX: Final = 2
@@ -68,6 +69,9 @@ class Outlet:
         self._done: deque[tuple[Delivered, int, str]] = deque()
         self._wake_lock = threading.Lock()
         self._woken = False
+        self._under_way = 0
+        #: Since when records are under way and none was confirmed, in the loop's time; 0 while all is well.
+        self._unconfirmed_since = 0.0
         #: Messages that the brokers have not confirmed, of those that somebody wants to know about.
         self.waiting = 0
         #: Why nothing more can be sent, empty while all is well.
@@ -83,6 +87,15 @@ class Outlet:
         self._producer = Producer(self._config | {"error_cb": self._on_error})
         self._thread = threading.Thread(target=self._poll, name="kafka-outlet", daemon=True)
         self._thread.start()
+
+    @property
+    def unconfirmed_seconds(self) -> float:
+        """For how long the brokers have confirmed nothing of what was handed to them; 0 while they do, or answer."""
+        return self._now() - self._unconfirmed_since if self._unconfirmed_since else 0.0
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
 
     def send(self, topic: str, partition: int, message: Message, headers: Headers, delivered: Delivered | None) -> None:
         """Hand over one message as a record of its own; see ``send_parcel``."""
@@ -133,12 +146,18 @@ class Outlet:
 
         def settled(offset: int, error: str) -> None:
             place.under_way -= 1
+            self._under_way -= 1
+            if not error:
+                self._unconfirmed_since = self._now() if self._under_way else 0.0
             if place.held and place.under_way < _UNDER_WAY_MAX:
                 self._release(place)
             self._tell(followers, offset, error, messages)
 
         self._produce(parcel, settled)
         place.under_way += 1
+        self._under_way += 1
+        if not self._unconfirmed_since:
+            self._unconfirmed_since = self._now()
 
     def _tell(self, followers: Sequence[Delivered], offset: int, error: str, messages: int) -> None:
         self.waiting -= messages
@@ -202,6 +221,23 @@ class Outlet:
                 self.trouble = ""
                 # What is confirmed meanwhile is told together: nobody waits for it to the millisecond.
                 time.sleep(_GATHER_SECONDS)
+            elif self._unconfirmed_since and not self._under_way:
+                self._probe()
+
+    def _probe(self) -> None:
+        """Everything has failed and nothing is under way: see whether the brokers are back."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.list_topics(timeout=_PROBE_SECONDS)
+        except KafkaException:
+            return  # Still away; the next turn asks again.
+        self._done.append((self._reached, 0, ""))
+        self._wake()
+
+    def _reached(self, _offset: int, _error: str) -> None:
+        if not self._under_way:
+            self._unconfirmed_since = 0.0
 
     async def stop(self, seconds_max: float) -> int:
         """Wait until everything is safe, at most so long, and return how many records were not."""

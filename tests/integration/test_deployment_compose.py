@@ -133,6 +133,13 @@ def test_the_start_order_is_databases_then_tables_and_topics_then_services() -> 
     assert services["first-user"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
 
 
+def test_the_first_user_s_password_is_set_once() -> None:
+    """The container that makes the first administrator runs at each start, and changes none that is there."""
+    (command,) = loaded(BASE)["services"]["first-user"]["command"]
+    assert "--role ADMIN" in command
+    assert "--if-none" in command
+
+
 def test_every_container_of_the_desk_knows_the_users() -> None:
     """Users and keys are in the database of orders, which each can reach with the password that it sees."""
     services = loaded(BASE)["services"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,10 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.exc import ProgrammingError
 from tests.real_servers import start_or_skip
+from typer.testing import CliRunner
 
+from polaris_synapse.cli import users
+from polaris_synapse.cli.main import app
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.credentials import ApiKey, CredentialError, KeptCredentials, User
 from polaris_synapse.order_gateway.credentials_database import DatabaseCredentials
@@ -259,6 +263,35 @@ def test_the_command_line_and_the_desk_s_own_user_need_no_more_than_their_rights
     for statement in ("DELETE FROM users", "DELETE FROM api_keys", "TRUNCATE revoked_tokens", "DROP TABLE users"):
         with pytest.raises(ProgrammingError):
             anyio.run(executed, desk_url, statement)
+
+
+def test_the_first_administrator_s_password_is_set_once(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --if-none an administrator who may log in stays as they are; where none may, one is made or let in again."""
+    store = opener()
+
+    @contextmanager
+    def same(*_: object) -> Iterator[KeptCredentials]:
+        yield store
+
+    monkeypatch.setattr(users, "_credentials", same)
+
+    def first_user(password: str) -> str:
+        arguments = ["user", "add", "admin", "--role", "ADMIN", "--accounts", "*", "--if-none", "--password-stdin"]
+        done = CliRunner().invoke(app, arguments, input=f"{password}\n")
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "may log in as ADMIN." in first_user("the first password")
+    made = store.user("admin")
+    assert made is not None
+    assert "nothing was changed" in first_user("another password")
+    assert store.user("admin") == made
+    store.put_user(replace(made, disabled=True))
+    assert "may log in as ADMIN." in first_user("another password")
+    again = store.user("admin")
+    assert again is not None
+    assert again.may_log_in
+    assert again.password_hash != made.password_hash
 
 
 async def executed(url: str, statement: str) -> None:

@@ -41,13 +41,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(users_app, name="user", rich_help_panel="Operate")
 
 
-@users_app.command(epilog="Example:  polaris user add alice --role TRADER --accounts main")
+@users_app.command(
+    epilog="Examples:  polaris user add alice --role TRADER --accounts main"
+    "  |  polaris user add admin --role ADMIN --accounts '*' --if-none"
+)
 def add(
     name: Annotated[str, typer.Argument(help="The user's name.")],
     role: RoleName = "TRADER",
     accounts: Accounts = "main",
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    if_none: Annotated[
+        bool, typer.Option("--if-none", help="Change nothing where somebody of this role may log in already.")
     ] = False,
     data_directory: Directory = None,
     config: Config = "",
@@ -57,16 +63,17 @@ def add(
     from polaris_synapse.order_gateway.credentials import CredentialError, User
     from polaris_synapse.order_gateway.passwords import hash_password
 
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    wanted = _role(role)
     try:
         with _credentials(data_directory, config) as store:
+            there = [one.name for one in store.all_users() if one.role is wanted and one.may_log_in]
+            if if_none and there:
+                console().print(f"{there[0]} may log in as {wanted} already; nothing was changed.")
+                return
             user = User(
                 name=name,
-                password_hash=hash_password(password),
-                role=_role(role),
+                password_hash=hash_password(_password(from_stdin=password_stdin)),
+                role=wanted,
                 accounts=_accounts(accounts),
                 created_time_ns=SystemClock().now_ns(),
             )
@@ -74,7 +81,13 @@ def add(
     except CredentialError as error:
         raise CommandError(str(error), exit_code=2) from None
     _let_the_desk_see(data_directory)
-    console().print(f"{name} may log in as {role.upper()}.")
+    console().print(f"{name} may log in as {wanted}.")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 @users_app.command(epilog="Example:  polaris user remove alice")
@@ -241,9 +254,9 @@ def _let_the_desk_see(data_directory: Path | None) -> None:
     """Return when a desk that runs knows what was changed, so that the next command is not refused."""
     import time
 
-    from polaris_synapse.desk.place import read_place
+    from polaris_synapse.desk.place import running_place
 
-    if read_place(_directory(data_directory)) is not None:
+    if running_place(_directory(data_directory)) is not None:
         time.sleep(_DESK_LOOKS_SECONDS)
 
 

@@ -38,6 +38,11 @@ class User(Struct, frozen=True, kw_only=True):
         """Who this is, once the password was right."""
         return Principal(name=self.name, role=self.role, accounts=self.accounts, kind="user")
 
+    @property
+    def may_log_in(self) -> bool:
+        """Whether a password lets them in."""
+        return bool(self.password_hash) and not self.disabled
+
     def __repr__(self) -> str:
         return f"User(name={self.name!r}, role={self.role.value})"
 
@@ -194,6 +199,6 @@ def why_not_bind(host: str, store: CredentialStore) -> str | None:
     """
     if host in LOOPBACK_HOSTS or host.startswith("127."):
         return None
-    if any(user.password_hash and not user.disabled for user in store.all_users()):
+    if any(user.may_log_in for user in store.all_users()):
         return None
     return f"Listening on {host} takes a user with a password first; add one with: polaris user add NAME"

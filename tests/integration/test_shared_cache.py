@@ -15,7 +15,7 @@ from tests.real_servers import start_or_skip
 from polaris_synapse.order_gateway.limits import TokenBuckets
 from polaris_synapse.order_gateway.settings import Budget
 from polaris_synapse.storage.cache.memory import MemoryCache
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, SharedCache, Silence
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, SharedCache
 from polaris_synapse.storage.cache.redis import RedisCache
 from polaris_synapse.storage.cache.revocations import RevocationMirror
 from polaris_synapse.testing.clock import ManualClock
@@ -166,41 +166,6 @@ async def test_a_name_is_claimed_once(opener: Open) -> None:
                 await anyio.lowlevel.checkpoint()
 
 
-async def test_what_is_published_reaches_everybody_who_listens(opener: Open) -> None:
-    """All listeners of a channel hear it in order, and no other channel does."""
-    channel = unique("fills")
-    async with (
-        clients(opener, 3) as (sender, one, other),
-        one.listen(channel, silence_seconds=5) as first,
-        other.listen(channel, silence_seconds=5) as second,
-    ):
-        await sender.publish(unique("elsewhere"), b"no")
-        for number in range(3):
-            await sender.publish(channel, b"%d" % number)
-        with anyio.fail_after(10):
-            assert [await anext(first) for _ in range(3)] == [b"0", b"1", b"2"]
-            assert [await anext(second) for _ in range(3)] == [b"0", b"1", b"2"]
-
-
-async def test_a_quiet_channel_is_no_silence(opener: Open) -> None:
-    """While nothing is said the connection proves that it lives, and the next message still arrives."""
-    channel = unique("quiet")
-    async with (
-        clients(opener, 2) as (sender, listener),
-        listener.listen(channel, silence_seconds=0.2) as heard,
-        anyio.create_task_group() as group,
-    ):
-
-        async def later() -> None:
-            # Long enough for several questions whether the connection lives.
-            await anyio.sleep(1.0)
-            await sender.publish(channel, b"at last")
-
-        group.start_soon(later)
-        with anyio.fail_after(10):
-            assert await anext(heard) == b"at last"
-
-
 async def test_revocations_are_read_once_and_in_order(opener: Open) -> None:
     """A cursor goes on where it was; the empty one begins at the beginning."""
     names = [unique("token") for _ in range(3)]
@@ -285,7 +250,6 @@ async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None
         lambda: cache.give_back("x", "y", burst=1),
         lambda: cache.spend("x", "y", units=1, per_second=1, burst=1, now_ns=0),
         lambda: cache.claim("x", seconds=1),
-        lambda: cache.publish("x", b"y"),
         lambda: cache.revoke([Revocation("z", 0)]),
         lambda: cache.revoked_since(""),
     )
@@ -300,17 +264,6 @@ async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None
     await anyio.to_thread.run_sync(single.start)
     await eventually(mirror.compare)
     assert mirror.is_current()
-    await cache.close()
-
-
-async def test_a_listener_notices_that_its_server_is_gone(single: NativeRedis) -> None:
-    """A killed server ends the stream with a Silence, and one that hangs does so after the given time."""
-    cache = RedisCache(single.url, operation_seconds_max=SECONDS_MAX)
-    async with cache.listen("x", silence_seconds=0.4) as heard:
-        await anyio.to_thread.run_sync(single.kill)
-        with anyio.fail_after(20):
-            assert isinstance(await anext(heard), Silence)
-    await anyio.to_thread.run_sync(single.start)
     await cache.close()
 
 

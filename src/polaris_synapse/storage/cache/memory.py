@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Final
 
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage
 
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage, Silence
-
-_BACKLOG_MESSAGES_MAX: Final = 10_000
 _NS: Final = 1_000_000_000
 
 
@@ -25,7 +20,6 @@ class MemoryCache:
         self._prices: dict[str, bytes] = {}
         self._buckets: dict[tuple[str, str], tuple[float, int]] = {}
         self._claims: dict[str, float] = {}
-        self._listeners: dict[str, set[MemoryObjectSendStream[bytes]]] = {}
         self._epoch = secrets.token_hex(8)
         self._revocations: list[Revocation] = []
 
@@ -89,46 +83,6 @@ class MemoryCache:
             return False
         self._claims[name] = now + seconds
         return True
-
-    async def publish(self, channel: str, payload: bytes, /) -> None:
-        """See SharedCache."""
-        self._check()
-        for listener in tuple(self._listeners.get(channel, ())):
-            try:
-                listener.send_nowait(payload)
-            except anyio.WouldBlock:
-                # Too slow: its stream ends, which is a reason to listen anew.
-                listener.close()
-
-    @asynccontextmanager
-    async def listen(self, channel: str, /, *, silence_seconds: float) -> AsyncIterator[AsyncIterator[bytes | Silence]]:
-        """See SharedCache."""
-        self._check()
-        send, receive = anyio.create_memory_object_stream[bytes](_BACKLOG_MESSAGES_MAX)
-        listeners = self._listeners.setdefault(channel, set())
-        listeners.add(send)
-        try:
-            yield self._heard(receive, silence_seconds)
-        finally:
-            listeners.discard(send)
-            send.close()
-            receive.close()
-
-    async def _heard(
-        self, receive: MemoryObjectReceiveStream[bytes], silence_seconds: float
-    ) -> AsyncIterator[bytes | Silence]:
-        while True:
-            try:
-                with anyio.fail_after(silence_seconds):
-                    payload = await receive.receive()
-            except TimeoutError:
-                if not self.available:
-                    yield Silence(silence_seconds)
-            except anyio.EndOfStream:
-                yield Silence(0.0)
-                return
-            else:
-                yield payload
 
     async def revoke(self, revocations: Sequence[Revocation], /) -> None:
         """See SharedCache."""

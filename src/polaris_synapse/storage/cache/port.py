@@ -6,8 +6,7 @@ whether a session still holds, or whether a request is a copy, lets through what
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -30,12 +29,6 @@ class RevocationPage(Struct, frozen=True):
     epoch: str
     cursor: str
     revocations: tuple[Revocation, ...]
-
-
-class Silence(Struct, frozen=True):
-    """In place of a message: nothing came for a while, not even what the cache itself sends."""
-
-    seconds: float
 
 
 class SharedCache(Protocol):
@@ -66,19 +59,6 @@ class SharedCache(Protocol):
 
     async def claim(self, name: str, /, *, seconds: float) -> bool:
         """True for the first who asks for a name, False for everybody else until ``seconds`` have passed."""
-        ...
-
-    async def publish(self, channel: str, payload: bytes, /) -> None:
-        """Send to whoever listens now; nobody hears it later."""
-        ...
-
-    def listen(
-        self, channel: str, /, *, silence_seconds: float
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | Silence]]:
-        """What is published from now on. A Silence where the connection may be dead: then listen anew.
-
-        The cache answers a question of its own within ``silence_seconds``, so a quiet channel is no silence.
-        """
         ...
 
     async def revoke(self, revocations: Sequence[Revocation], /) -> None:

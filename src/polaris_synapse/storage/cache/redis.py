@@ -7,15 +7,15 @@ URLs: ``redis://:secret@host:6379/0`` (``rediss`` for TLS), ``redis+cluster://:s
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.lowlevel
 
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage, Silence
+from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ return {epoch, last, redis.call('XRANGE', KEYS[2], ARGV[2], '+', 'COUNT', ARGV[3
 
 
 class RedisCache:
-    """See SharedCache. Connects when first used; no call takes longer than ``operation_seconds_max`` but ``listen``."""
+    """See SharedCache. Connects when first used; no call takes longer than ``operation_seconds_max``."""
 
     def __init__(self, url: str, *, operation_seconds_max: float = 0.25) -> None:
         self._seconds_max = operation_seconds_max
@@ -128,50 +128,6 @@ class RedisCache:
         """See SharedCache."""
         key, milliseconds = f"{_PREFIX}:claim:{name}", max(1, round(seconds * 1000))
         return await self._within(self._client.set(key, b"1", nx=True, px=milliseconds)) is not None
-
-    async def publish(self, channel: str, payload: bytes, /) -> None:
-        """See SharedCache."""
-        await self._within(self._client.execute_command("PUBLISH", f"{_PREFIX}:{channel}", payload))
-
-    @asynccontextmanager
-    async def listen(self, channel: str, /, *, silence_seconds: float) -> AsyncIterator[AsyncIterator[bytes | Silence]]:
-        """See SharedCache."""
-        async with AsyncExitStack() as stack:
-            node = await self._within(_node(self._client))
-            if node is not self._client:
-                stack.push_async_callback(node.aclose)
-            pubsub = node.pubsub()
-            stack.push_async_callback(pubsub.aclose)
-            await self._within(self._subscribe(pubsub, f"{_PREFIX}:{channel}"))
-            yield self._heard(pubsub, silence_seconds)
-
-    async def _subscribe(self, pubsub: Any, channel: str) -> None:
-        """Subscribe, and return once the server has said so: what is published after that arrives."""
-        await pubsub.subscribe(channel)
-        while (await pubsub.get_message(timeout=self._seconds_max) or {}).get("type") != "subscribe":
-            pass
-
-    async def _heard(self, pubsub: Any, silence_seconds: float) -> AsyncIterator[bytes | Silence]:
-        """Messages; a connection that answers a ping lives, one that does not is a Silence."""
-        from redis.exceptions import RedisError
-
-        asked = False
-        while True:
-            try:
-                message = await pubsub.get_message(timeout=silence_seconds / 2)
-                if message is None:
-                    if asked:
-                        yield Silence(silence_seconds)
-                        return
-                    await pubsub.ping()
-                    asked = True
-                    continue
-            except (RedisError, OSError, TimeoutError):
-                yield Silence(0.0)
-                return
-            asked = False
-            if message["type"] == "message":
-                yield message["data"]
 
     async def revoke(self, revocations: Sequence[Revocation], /) -> None:
         """See SharedCache."""
@@ -239,19 +195,6 @@ def _revocation(fields: Sequence[bytes]) -> Revocation:
 def _stream_id(text: str) -> tuple[int, int]:
     milliseconds, _, number = text.partition("-")
     return int(milliseconds), int(number or 0)
-
-
-async def _node(client: Any) -> Any:
-    """Who to listen to. A cluster hands each message on to every node, so any one of them will do."""
-    if not hasattr(client, "get_random_node"):
-        return client
-    from redis.asyncio import Redis
-
-    await client.initialize()
-    node = client.get_random_node()
-    kept = {"password", "username", "socket_timeout", "socket_connect_timeout"}
-    options = {name: value for name, value in client.connection_kwargs.items() if name in kept}
-    return Redis(host=node.host, port=node.port, **options)
 
 
 def _clients(url: str, seconds_max: float) -> tuple[Any, tuple[Any, ...]]:

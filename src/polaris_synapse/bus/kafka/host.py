@@ -207,8 +207,8 @@ class KafkaCoreHost:
     def _check(self) -> str | None:
         if self._failure:
             return self._failure
-        if not self._reader.joined:
-            return f"the group has not answered yet: {self._reader.trouble or 'joining'}"
+        if (problem := self._reader.problem()) is not None:
+            return problem
         replaying = [str(number) for number, partition in sorted(self._partitions.items()) if not partition.up_to_date]
         if replaying:
             return f"partition {', '.join(replaying)} of {self.topic} is being brought up to date"

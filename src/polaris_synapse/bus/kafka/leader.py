@@ -46,7 +46,7 @@ class Leader:
         return {self.group: self._check}
 
     def _check(self) -> str | None:
-        return None if self._reader.joined else f"the group has not answered yet: {self._reader.trouble or 'joining'}"
+        return self._reader.problem()
 
     async def run(self) -> None:
         """Stand by and lead until cancelled or ``stop``."""

@@ -27,6 +27,8 @@ _TAKE_OVER_SECONDS_MAX: Final = 240.0
 #: A commit may meet a rebalance or a coordinator that moves; what it guards waits so often and so long.
 _FENCE_ATTEMPTS_MAX: Final = 5
 _FENCE_PAUSE_SECONDS: Final = 0.1
+#: Between two questions what the group has committed, each of which waits for ``broker_seconds`` by itself.
+_PROGRESS_PAUSE_SECONDS: Final = 1.0
 _log = structlog.get_logger("polaris_synapse.bus.kafka")
 T = TypeVar("T")
 
@@ -97,8 +99,10 @@ class GroupReader:
         self.trouble = ""
         #: The ends of the partitions' logs as the brokers last said.
         self.ends: dict[int, int] = {}
-        #: Whether the group has answered once.
-        self.joined = False
+        #: Whether the group has answered, since this process joined it or was last thought dead by it.
+        self._joined = False
+        #: Why partitions that the group gave to this process cannot be taken over yet.
+        self._held_up = ""
 
     # --- for the event loop ---
 
@@ -123,9 +127,19 @@ class GroupReader:
         """Let go of everything in order and leave the group; ``run`` then returns."""
         self._stopping.set()
 
+    def problem(self) -> str | None:
+        """Why nobody knows yet what this member has to do, in one sentence, or None."""
+        if not self._joined:
+            return f"the group has not answered yet: {self.trouble or 'joining'}"
+        return self._held_up or None
+
     def commit(self, positions: Mapping[int, tuple[int, str]]) -> None:
         """Commit progress, an offset and a note by partition, when the thread comes by."""
         self._requests.put(lambda: self._commit(self._noted(positions)))
+
+    def look_at_ends(self) -> None:
+        """Bring ``ends`` up to date when the thread comes by."""
+        self._requests.put(self._look_at_ends)
 
     def pause(self, partitions: Sequence[int]) -> None:
         """Read no more of these partitions for now."""
@@ -236,17 +250,53 @@ class GroupReader:
         _log.warning("kafka_consumer_trouble", topic=self._topic, error=error.str())
 
     def _on_assign(self, consumer: Any, positions: list[Any]) -> None:
-        self.joined = True
+        self._joined = True
         if not positions:
             return
-        committed = consumer.committed(positions, timeout=self._broker_seconds)
+        found = self._ask_progress(consumer, positions)
+        if found is None:
+            return
+        starts = self._await(self._owner.take_over(found), _TAKE_OVER_SECONDS_MAX)
+        consumer.incremental_assign(self._positions(starts))
+
+    def _ask_progress(self, consumer: Any, positions: list[Any]) -> dict[int, Committed] | None:
+        """What the group has committed of each, asked until it answers; None where the reader is stopped before.
+
+        The group's coordinator may be away for longer than a question waits. To end would not bring it back, and a
+        process that starts again would have to ask the same.
+        """
+        from confluent_kafka import KafkaException
+
+        while not self._stopping.is_set():
+            try:
+                found = self._progress(consumer, positions)
+            except KafkaException as error:
+                problem = error.args[0]
+                if problem.fatal():
+                    raise
+                if not self._held_up:
+                    partitions = [position.partition for position in positions]
+                    _log.warning("kafka_group_is_silent", topic=self._topic, partitions=partitions, error=problem.str())
+                self._held_up = f"the group does not say where to begin in {self._topic}: {problem.str()}"
+                self._stopping.wait(_PROGRESS_PAUSE_SECONDS)
+                continue
+            if self._held_up:
+                self._held_up = ""
+                _log.info("kafka_group_answers_again", topic=self._topic)
+            return found
+        return None
+
+    def _progress(self, consumer: Any, positions: list[Any]) -> dict[int, Committed]:
+        from confluent_kafka import KafkaException
+
         found: dict[int, Committed] = {}
-        for position in committed:
+        for position in consumer.committed(positions, timeout=self._broker_seconds):
+            if position.error is not None:
+                raise KafkaException(position.error)
             start, end = watermarks(consumer, position, self._broker_seconds)
             offset = position.offset if position.offset >= 0 else -1
             found[position.partition] = Committed(offset, position.metadata or "", start, end)
-        starts = self._await(self._owner.take_over(found), _TAKE_OVER_SECONDS_MAX)
-        consumer.incremental_assign(self._positions(starts))
+        return found
 
     def _on_revoke(self, consumer: Any, positions: list[Any]) -> None:
         if self._owner_failed:
@@ -259,6 +309,8 @@ class GroupReader:
         consumer.incremental_unassign(positions)
 
     def _on_lost(self, consumer: Any, positions: list[Any]) -> None:
+        # Whoever was thought dead is no member until the group has answered again.
+        self._joined = False
         partitions = [position.partition for position in positions]
         _log.warning("kafka_partitions_lost", topic=self._topic, partitions=partitions)
         self._on_loop(lambda: self._owner.lose(partitions))
@@ -274,6 +326,9 @@ class GroupReader:
 
     def _commit(self, positions: list[Any]) -> None:
         self._quietly(lambda: self._consumer.commit(offsets=positions, asynchronous=True))
+        self._look_at_ends()
+
+    def _look_at_ends(self) -> None:
         ends: dict[int, int] = {}
         for position in self._consumer.assignment():
             _, end = self._consumer.get_watermark_offsets(position, cached=True)

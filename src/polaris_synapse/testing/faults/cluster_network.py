@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 _CHUNK_BYTES: Final = 65_536
 _CALL_SECONDS_MAX: Final = 10.0
@@ -74,7 +74,7 @@ class NetworkLink:
         self._thread.join()
         self._loop.close()
 
-    def __enter__(self) -> NetworkLink:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

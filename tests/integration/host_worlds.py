@@ -451,6 +451,7 @@ class KafkaWorld:
             destinations=self._destinations,
             outlet=perishable,
             clock=self.clock,
+            metrics=KafkaMetrics(CollectorRegistry()),
             client="market-data",
             deliver=bus.deliver,
         )

@@ -16,6 +16,8 @@ import structlog
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.kafka.bundles import Packer
+from polaris_synapse.bus.kafka.host import PartitionState
+from polaris_synapse.bus.kafka.metrics import KafkaMetrics
 from polaris_synapse.bus.kafka.outlet import Outlet, OutletFullError
 from polaris_synapse.bus.kafka.partition import Local
 from polaris_synapse.bus.kafka.reader import Committed, Fence, GroupReader
@@ -50,6 +52,7 @@ class VolatileHost:
         destinations: Destinations,
         outlet: Outlet,
         clock: Clock,
+        metrics: KafkaMetrics,
         client: str,
         deliver: Callable[[Sequence[Local]], None],
         admit: Admit | None = None,
@@ -63,10 +66,13 @@ class VolatileHost:
         self._destinations = destinations
         self._outlet = outlet
         self._clock = clock
+        self._metrics = metrics
         self._deliver = deliver
         self._admit = admit or (lambda record: record.message)
         self._changed = changed
         self._cores: dict[int, Core] = {}
+        #: The last record of each inbox here that was read, whoever wrote it.
+        self._read_offsets: dict[int, int] = {}
         self._heights: dict[tuple[int, str], tuple[int, int]] = {}
         self._last_us = 0
         #: What each partition has said in this turn of the event loop.
@@ -96,6 +102,8 @@ class VolatileHost:
             await self._clock.sleep(self._settings.tick_seconds)
             if 0 in self._cores:
                 self._send_tick()
+            self._reader.look_at_ends()
+            self._metrics.hand_over(self.states(), self._outlet.waiting)
 
     def _send_tick(self) -> None:
         now_ns = self._clock.now_ns()
@@ -112,6 +120,22 @@ class VolatileHost:
         """The partitions that run here."""
         return frozenset(self._cores)
 
+    def states(self) -> list[PartitionState]:
+        """What is followed here, and how far its inbox was read. Nothing is replayed, so each is live at once."""
+        return [
+            PartitionState(
+                core=self.room,
+                partition=number,
+                offset=offset,
+                emitted_offset=offset,
+                lag_messages=max(self._reader.ends.get(number, 0) - offset - 1, 0),
+                live=True,
+                skipped=0,
+            )
+            for number in sorted(self._cores)
+            for offset in (self._read_offsets[number],)
+        ]
+
     def owns(self, symbol: str) -> bool:
         """Whether a symbol is followed here."""
         return partition_of(symbol, self._destinations.partitions(self.topic)) in self._cores
@@ -121,13 +145,14 @@ class VolatileHost:
         return {f"{self.room} partitions": self._check}
 
     def _check(self) -> str | None:
-        return None if self._reader.joined else f"the group has not answered yet: {self._reader.trouble or 'joining'}"
+        return self._reader.problem()
 
     # --- partitions come and go; see reader.Owner ---
 
     async def take_over(self, partitions: Mapping[int, Committed], /) -> Mapping[int, int]:
         """See reader.Owner: fresh cores, from now on."""
-        for number in partitions:
+        for number, committed in partitions.items():
+            self._read_offsets[number] = committed.log_end - 1
             core = self._cores[number] = self._make_core(number)
             for message in self._set_up(number):
                 core.apply(message)
@@ -144,6 +169,7 @@ class VolatileHost:
         """See reader.Owner."""
         for number in partitions:
             self._cores.pop(number, None)
+            self._read_offsets.pop(number, None)
         self._heights = {key: height for key, height in self._heights.items() if key[0] in self._cores}
         self._tell()
 
@@ -158,6 +184,7 @@ class VolatileHost:
         for raw in records:
             if raw.partition() not in self._cores:
                 continue
+            self._read_offsets[raw.partition()] = raw.offset()
             for record in read_records(self.topic, raw):
                 if not self._is_new(record):
                     continue

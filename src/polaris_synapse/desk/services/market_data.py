@@ -59,6 +59,7 @@ class MarketDataHandler:
             destinations=parts.destinations,
             outlet=parts.perishable,
             clock=parts.clock,
+            metrics=parts.metrics,
             client=parts.client,
             deliver=self._deliver,
             admit=self._internal_books.admit,
@@ -162,7 +163,7 @@ class MarketDataHandler:
 
     def states(self) -> Sequence[PartitionState]:
         """See Service."""
-        return ()
+        return self._host.states()
 
     def shells(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """See Service."""

@@ -31,7 +31,7 @@ _OK: Final = 200
 #: Services that decide about orders and money; two instances share the partitions of each.
 _SILENT: Final = ("risk-manager", "order-matching-engine", "execution-engine")
 #: Services that say which partitions they have.
-_HOLDING: Final = (*_SILENT, "compliance-gateway", "llm-agents")
+_HOLDING: Final = (*_SILENT, "compliance-gateway", "llm-agents", "market-data-handler")
 
 
 class FaultTimes(Struct, frozen=True, kw_only=True):

@@ -83,7 +83,7 @@ async def test_the_record_verifies_over_restarts_and_an_edit_in_it_is_found(tmp_
     for _ in range(2):
         async with running(tmp_path, journal) as service:
             assert service.keeper.problem is None
-            reports.append(await service.keeper.verify())
+            reports.append(await service.audit.verify())
     assert [report.valid for report in reports] == [True, True]
     assert reports[1].entries > reports[0].entries > 1_200
     assert reports[1].checkpoints >= 1
@@ -96,5 +96,5 @@ async def test_the_record_verifies_over_restarts_and_an_edit_in_it_is_found(tmp_
         assert database.execute(edit).rowcount == 1
     database.close()
     async with running(tmp_path, journal) as service:
-        report = await service.keeper.verify()
+        report = await service.audit.verify()
     assert (report.valid, report.bad_sequence, report.tampering) == (False, 700, Tampering.EDITED)

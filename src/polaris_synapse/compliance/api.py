@@ -38,8 +38,8 @@ from polaris_synapse.compliance.api_types import (
     ReviewBody,
     SanctionsHoldBody,
 )
+from polaris_synapse.compliance.audit_reading import AuditKeyMissingError, AuditReader
 from polaris_synapse.compliance.checkpoints import CheckpointError
-from polaris_synapse.compliance.keeper import AuditKeeper
 from polaris_synapse.compliance.records import ComplianceRecords
 from polaris_synapse.domain.messages import (
     Answer,
@@ -77,13 +77,13 @@ def build_api(
     registry: CollectorRegistry,
     read_models: ComplianceRecords,
     authenticator: Authenticator,
-    keeper: AuditKeeper,
+    audit: AuditReader,
     readiness: Mapping[str, Callable[[], str | None]],
     openapi: OpenApiInfo | None = None,
     allowed_hosts: Sequence[str] = (),
 ) -> ASGIApp:
     """The ASGI app of the compliance service."""
-    handlers = _Handlers(bus, clock, read_models, authenticator, keeper)
+    handlers = _Handlers(bus, clock, read_models, authenticator, audit)
     return service_app(
         service=SERVICE,
         title="Polaris Synapse compliance",
@@ -135,7 +135,7 @@ def _alert_routes(handlers: _Handlers) -> list[ApiRoute]:
 def _audit_routes(handlers: _Handlers) -> list[ApiRoute]:
     return [
         api_route("GET", "/audit", handlers.audit, summary="Entries of the audit log, in their order.", tag="Audit",
-                  query=AuditQuery, response=AuditBody, roles=_OFFICERS, reasons=(Reason.NOT_READY,)),
+                  query=AuditQuery, response=AuditBody, roles=_OFFICERS),
         api_route("GET", "/audit/verify", handlers.verify, tag="Audit", response=AuditReportBody, roles=_OFFICERS,
                   summary="Verify the whole audit log against its signed checkpoints.",
                   reasons=(Reason.NOT_READY, Reason.OVERLOADED, Reason.TIMED_OUT, Reason.AUDIT_CHAIN_BROKEN)),
@@ -149,13 +149,13 @@ class _Handlers:
     """The endpoints. Each authenticates first, so that nobody learns from refusals what exists."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, records: ComplianceRecords, authenticator: Authenticator, keeper: AuditKeeper
+        self, bus: Bus, clock: Clock, records: ComplianceRecords, authenticator: Authenticator, audit: AuditReader
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._records = records
         self._authenticator = authenticator
-        self._keeper = keeper
+        self._audit = audit
 
     # Accounts
 
@@ -280,25 +280,26 @@ class _Handlers:
         query = query_struct(request, AuditQuery)
         if query.newest and query.after_sequence:
             raise ApiError(Reason.CONTRADICTORY_FIELDS, "Give after_sequence or newest, not both.")
-        keeper = self._opened_keeper()
-        after = max(keeper.last_sequence - query.limit, 0) if query.newest else query.after_sequence
+        last = await self._records.last_audit_sequence()
+        after = max(last - query.limit, 0) if query.newest else query.after_sequence
         found = await self._records.audit_entries(after_sequence=after, limit=query.limit)
         return json_response(
             AuditBody(
                 entries=[AuditEntryBody.of(entry) for entry in found],
                 next_after_sequence=found[-1].sequence if found else after,
-                last_sequence=keeper.last_sequence,
+                last_sequence=last,
             )
         )
 
     async def verify(self, request: Request) -> Response:
         """GET /audit/verify."""
         await self._officer(request)
-        keeper = self._opened_keeper()
-        if keeper.is_verifying:
+        if self._audit.is_verifying:
             raise ApiError(Reason.OVERLOADED, "The log is being verified already; ask again when that is done.")
         try:
-            report = await keeper.verify()
+            report = await self._audit.verify()
+        except AuditKeyMissingError:
+            raise _kept_elsewhere() from None
         except CheckpointError as error:
             raise ApiError(Reason.AUDIT_CHAIN_BROKEN, f"{error}.") from None
         except ReadModelsLagError:
@@ -309,13 +310,14 @@ class _Handlers:
         """GET /audit/checkpoints."""
         await self._officer(request)
         query = query_struct(request, CheckpointsQuery)
-        keeper = self._opened_keeper()
         try:
-            found = await keeper.checkpoints()
+            public_key, found = await self._audit.public_key_pem(), await self._audit.checkpoints()
+        except AuditKeyMissingError:
+            raise _kept_elsewhere() from None
         except CheckpointError as error:
             raise ApiError(Reason.AUDIT_CHAIN_BROKEN, f"{error}.") from None
         wanted = [checkpoint for checkpoint in found if checkpoint.number > query.after_number]
-        return json_response(CheckpointsBody(public_key=keeper.public_key_pem(), checkpoints=wanted[: query.limit]))
+        return json_response(CheckpointsBody(public_key=public_key, checkpoints=wanted[: query.limit]))
 
     # Helpers
 
@@ -323,11 +325,6 @@ class _Handlers:
         principal = await self._authenticator.authenticate(request)
         principal.require(*_OFFICERS)
         return principal
-
-    def _opened_keeper(self) -> AuditKeeper:
-        if not self._keeper.is_open:
-            raise ApiError(Reason.NOT_READY, "The audit log has not been opened yet.")
-        return self._keeper
 
     async def _command(self, command: Command) -> Answer:
         answer = await self._bus.request(command)
@@ -348,3 +345,13 @@ class _Handlers:
             if standing.account == account:
                 return AccountBody.of(standing)
         raise ApiError(Reason.ACCOUNT_NOT_FOUND, f"account {account}.")
+
+
+def _kept_elsewhere() -> ApiError:
+    """The key and the checkpoints of the audit log are not on this machine, or not yet."""
+    return ApiError(
+        Reason.NOT_READY,
+        "The key of the audit log is not here: it was not opened yet, or another instance of compliance-gateway keeps "
+        "it on another machine; ask that one.",
+        headers={"retry-after": "1"},
+    )

@@ -9,10 +9,8 @@ import anyio
 import structlog
 from anyio import to_thread
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from polaris_synapse.bus.clock import Clock
-from polaris_synapse.compliance.audit import AuditReport, AuditVerifier
 from polaris_synapse.compliance.audit_log import AuditLog, AuditLogError
 from polaris_synapse.compliance.checkpoints import (
     Checkpoint,
@@ -58,7 +56,6 @@ class AuditKeeper:
         self._head_hash = genesis_hash()
         self._checkpoint: Checkpoint | None = None
         self._lock = anyio.Lock()
-        self._verifying = anyio.CapacityLimiter(1)
         self._contradiction: str | None = _NOT_OPENED
         self._file_problem: str | None = None
 
@@ -73,19 +70,10 @@ class AuditKeeper:
         return self._tree.size
 
     @property
-    def is_open(self) -> bool:
-        """Whether the key and the files were opened."""
-        return self._key is not None
-
-    @property
     def public_key(self) -> Ed25519PublicKey:
         """The key that checkpoints verify with. Only after ``open``."""
         assert self._key is not None, _NOT_OPENED
         return self._key.public_key()
-
-    def public_key_pem(self) -> str:
-        """The public key as PEM text."""
-        return self.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
     async def open(self) -> None:
         """Load the key, the checkpoints and the end of the files, and compare them with the record.
@@ -238,29 +226,6 @@ class AuditKeeper:
         await self.sign()
         await to_thread.run_sync(self._log.close)
 
-    async def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints on file. Raises CheckpointError where the file is not what was written."""
-        return await to_thread.run_sync(read_checkpoints, self._settings.checkpoint_file)
-
-    @property
-    def is_verifying(self) -> bool:
-        """Whether a verification is under way."""
-        return self._verifying.borrowed_tokens > 0
-
-    async def verify(self) -> AuditReport:
-        """Verify the whole record against the checkpoints on file; one verification at a time."""
-        async with self._verifying:
-            verifier = AuditVerifier(await self.checkpoints(), self.public_key)
-            await self._records.caught_up()
-            after = 0
-            while not verifier.finding:
-                page = await self._records.audit_entries(after_sequence=after, limit=PAGE_ROWS_MAX)
-                if not page:
-                    break
-                await to_thread.run_sync(_feed, verifier, page)
-                after = max(after + 1, page[-1].sequence)
-            return verifier.report()
-
     def _files_fail(self, error: OSError) -> None:
         if self._file_problem is None:
             _log.error("audit files cannot be written", problem=error.strerror)
@@ -271,8 +236,3 @@ class AuditKeeper:
             self._contradiction = f"The audit log does not continue what was signed for: {problem}."
             self._metrics.broken()
             _log.critical("audit log does not verify", problem=problem)
-
-
-def _feed(verifier: AuditVerifier, page: Sequence[AuditEntry]) -> None:
-    for entry in page:
-        verifier.feed(entry)

@@ -31,3 +31,7 @@ class ComplianceRecords(Protocol):
     async def audit_entries(self, *, after_sequence: int = 0, limit: int = PAGE_ROWS_MAX) -> Sequence[AuditEntry]:
         """Audit entries, ascending."""
         ...
+
+    async def last_audit_sequence(self) -> int:
+        """The sequence of the newest audit entry; 0 for none."""
+        ...

@@ -14,6 +14,7 @@ from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.port import Bus, BusError, SlowConsumerError
 from polaris_synapse.compliance.api import build_api
+from polaris_synapse.compliance.audit_reading import AuditReader
 from polaris_synapse.compliance.keeper import AuditKeeper
 from polaris_synapse.compliance.metrics import ComplianceMetrics
 from polaris_synapse.compliance.records import ComplianceRecords
@@ -50,6 +51,7 @@ class ComplianceService:
         self._settings = settings
         self._metrics = ComplianceMetrics(registry)
         self._keeper = AuditKeeper(clock, read_models, settings, self._metrics)
+        self.audit = AuditReader(read_models, settings)
         self._rules_problem: str | None = "The transaction rules of the settings are not in force yet."
 
     @property
@@ -69,7 +71,7 @@ class ComplianceService:
             registry=self._registry,
             read_models=self._records,
             authenticator=self._authenticator,
-            keeper=self._keeper,
+            audit=self.audit,
             readiness=self.readiness(),
             openapi=openapi,
             allowed_hosts=allowed_hosts,

@@ -133,6 +133,10 @@ class ReadModels(Protocol):
         """The audit chain, ascending."""
         ...
 
+    async def last_audit_sequence(self) -> int:
+        """The sequence of the newest audit entry; 0 for none."""
+        ...
+
     async def mandates(self) -> list[Mandate]:
         """Every mandate, by account and agent; those taken back too."""
         ...

@@ -246,6 +246,11 @@ class SqlReadModels:
 
         return await self._compliance.read(entries)
 
+    async def last_audit_sequence(self) -> int:
+        """See ReadModels."""
+        query = sa.select(sa.func.coalesce(sa.func.max(schema.audit_entries.c.sequence), 0))
+        return await self._compliance.read(lambda connection: int(connection.execute(query).scalar_one()))
+
     async def mandates(self) -> list[m.Mandate]:
         """See ReadModels."""
         table = schema.mandates

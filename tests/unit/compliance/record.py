@@ -55,3 +55,7 @@ class RecordingCore(ComplianceCore):
     async def audit_entries(self, *, after_sequence: int = 0, limit: int = 1_000) -> Sequence[AuditEntry]:
         """Audit entries, ascending, by the sequences they bear."""
         return [entry for entry in self.entries if entry.sequence > after_sequence][:limit]
+
+    async def last_audit_sequence(self) -> int:
+        """The newest one's sequence."""
+        return self.entries[-1].sequence if self.entries else 0

@@ -26,6 +26,9 @@ _SIGNED_CONTEXT: Final = b"polaris-synapse receipt signature v1\n"
 _KINDS: Final = ("prompt", "facts", "proposal", "verdict", "approval", "order", "fill")
 _ONCE: Final = frozenset({"prompt", "facts", "proposal", "verdict"})
 
+#: What a receipt says that nobody could sign.
+NO_KEY: Final = "the service that made it has no signing key"
+
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
@@ -44,7 +47,10 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole chain. ``signature`` covers the id, the time, the number of parts and the last hash; may be empty."""
+    """The whole chain. ``signature`` covers the id, the time, the number of parts and the last hash.
+
+    Where it is empty, ``unsigned_because`` says why.
+    """
 
     format: str
     receipt_id: str
@@ -54,6 +60,7 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     head_hash: str
     key_id: str = ""
     signature: str = ""
+    unsigned_because: str = ""
 
     def signed_bytes(self) -> bytes:
         """What the signature covers."""
@@ -105,6 +112,7 @@ def make_receipt(sources: Sources, *, now_ns: int, key_id: str = "", sign: Signe
         parts=tuple(parts),
         head_hash=previous,
         key_id=key_id if sign is not None else "",
+        unsigned_because=NO_KEY if sign is None else "",
     )
     if sign is None:
         return unsigned
@@ -185,6 +193,8 @@ def verify_receipt(receipt: Receipt, public_key: Ed25519PublicKey | None = None)
     signature = "none"
     if receipt.signature:
         signature = "unchecked"
+        if receipt.unsigned_because:
+            problem = problem or "the receipt bears a signature and says that it has none"
         if public_key is not None:
             signature = "verified" if _signature_holds(receipt, public_key) else "wrong"
             problem = problem or ("" if signature == "verified" else "the signature is not the key's over this receipt")

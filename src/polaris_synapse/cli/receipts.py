@@ -68,7 +68,8 @@ def verify(
         signed = {
             "verified": f"signed by the desk's key {report.key_id}",
             "unchecked": "its signature was not checked: give --public-key",
-            "none": "it is not signed, so somebody could have written all of it anew",
+            "none": f"it is not signed ({receipt.unsigned_because or 'it does not say why'}), so somebody could have "
+            "written all of it anew",
         }[report.signature]
         console().print(f"[{GOOD}]The receipt is whole:[/] {report.parts} parts; {signed}.")
     else:
@@ -97,7 +98,9 @@ def _print(answer: dict[str, Any]) -> None:
         f"  {part['number']:>2}  {part['kind']:<9} {part['hash'][:16]}  {_summary(part['kind'], part['body'])}"
         for part in answer["parts"]
     ]
-    lines.append(f"  signed by key {answer['key_id']}" if answer["signature"] else "  not signed: the desk has no key")
+    lines.append(
+        f"  signed by key {answer['key_id']}" if answer["signature"] else f"  not signed: {answer['unsigned_because']}"
+    )
     console().print("\n".join(lines), markup=False, soft_wrap=True)
     console().print("Keep it with --out FILE; check it with: polaris receipts verify FILE", style=QUIET)
 

@@ -73,7 +73,7 @@ class AgentsRoom:
             standing=standing_placement(bus, gateway, clock),
             models=rooms,
         )
-        self._authority = AuthorityRoom(
+        self.authority = AuthorityRoom(
             bus=bus,
             authority=records,
             gateway=gateway,
@@ -106,7 +106,7 @@ class AgentsRoom:
             clock=clock,
             valuation=valuation,
             understanding=Understanding(rooms.model) if rooms.model is not None else None,
-            authority=self._authority.talk(self.service.roster, records, trading),
+            authority=self.authority.talk(self.service.roster, records, trading),
             store=sessions,
         )
 
@@ -116,7 +116,7 @@ class AgentsRoom:
         return self.service.api(
             more_routes=[
                 *conversation_routes(self._conversation, authenticator),
-                *self._authority.routes(),
+                *self.authority.routes(),
                 *sources_routes(self.sources, authenticator),
             ]
         )

@@ -59,8 +59,13 @@ class AuthorityRoom:
             valuation=valuation,
         )
         self.standing = StandingDesk(bus, standing_roster, clock)
+        self._signing_key_file = signing_key_file
         self.receipts = Receipts(reads, authority, clock, lambda: _signing(signing_key_file))
         self._views = ApprovalViews(self.approvals, reads.instruments, valuation)
+
+    def missing_signing_key(self) -> Path | None:
+        """Where the key that signs receipts should be and is not, or None while receipts are signed."""
+        return None if self._signing_key_file.is_file() else self._signing_key_file
 
     def talk(self, roster: Roster, limits: HoldingLimits, trading: Trading) -> AuthorityTalk:
         """What conversations need."""

@@ -95,7 +95,17 @@ def test_a_receipt_holds_the_whole_chain_and_verifies() -> None:
     report = verify_receipt(receipt, KEY.public_key())
     assert (report.valid, report.signature, report.parts) == (True, "verified", 8)
     assert verify_receipt(receipt).signature == "unchecked"
-    assert verify_receipt(made(signed=False)).signature == "none"
+    assert receipt.unsigned_because == ""
+
+
+def test_an_unsigned_receipt_says_so_itself() -> None:
+    """Made without a key it verifies as a chain and says why nobody signed it; a signed one cannot say that."""
+    receipt = made(signed=False)
+    report = verify_receipt(receipt)
+    assert (report.valid, report.signature) == (True, "none")
+    assert receipt.unsigned_because == "the service that made it has no signing key"
+    both = msgspec.structs.replace(made(), unsigned_because="no key")
+    assert not verify_receipt(both, KEY.public_key()).valid
 
 
 @given(data=st.data())

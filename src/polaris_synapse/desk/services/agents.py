@@ -35,6 +35,8 @@ from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.storage.database import open_database
 
 _BACKLOG_MAX: Final = 50_000
+#: How often it is looked whether the key that signs receipts has come.
+_KEY_LOOK_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -129,7 +131,23 @@ class LlmAgents:
 
     def shells(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """See Service."""
-        return (self._room.service.run, self.parts.gateway.run, self._books.run, self._keep_sources)
+        return (
+            self._room.service.run,
+            self.parts.gateway.run,
+            self._books.run,
+            self._keep_sources,
+            self.say_what_is_unsigned,
+        )
+
+    async def say_what_is_unsigned(self) -> None:
+        """Warn at the start where receipts cannot be signed, and say when they can: the key may be put here later."""
+        missing = self._room.authority.missing_signing_key()
+        if missing is None:
+            return
+        _log.warning("receipts_are_not_signed", missing_key=str(missing))
+        while self._room.authority.missing_signing_key() is not None:
+            await self.parts.clock.sleep(_KEY_LOOK_SECONDS)
+        _log.info("receipts_are_signed_from_now_on")
 
     async def _keep_sources(self) -> None:
         """The sources' connections outlive a time of reading them: another may follow."""

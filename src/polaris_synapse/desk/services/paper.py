@@ -1,7 +1,8 @@
 """The paper venue, divided like the execution room: a partition of symbols has an exchange and a file of its own.
 
 The files lie in one directory. Where several machines run execution, that directory must be one that they share, since
-a partition that moves takes its paper orders with it.
+a partition that moves takes its paper orders with it. Whom the group gives a partition takes its file over, also from a
+process that hangs: a real venue would not hang with the process that trades there.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from polaris_synapse.execution.paper.venue import PaperVenue
 from polaris_synapse.execution.venues.port import VenueError, VenueEvents, VenueNotSentError, VenueState
 
 _RETRY_SECONDS: Final = 1.0
-#: How long a request waits for an exchange that has just come: until its owner before has let go of its file, and the
-#: market data room has said the book in full, which it does every two seconds.
+#: How long a request waits for an exchange that has just come: until its file is open, and the market data room has
+#: said the book in full, which it does every two seconds.
 _OPENING_SECONDS_MAX: Final = 5.0
 _OPENING_POLL_SECONDS: Final = 0.05
 #: So many requests of a partition may wait for that; more would take the places of the other partitions' requests.
@@ -70,6 +71,7 @@ class PartitionedPaper:
             clock=self._clock,
             path=self._directory / f"paper-{partition}.sqlite3",
             instruments=self._instruments_of(partition),
+            takes_over=True,
         )
 
     def _instruments_of(self, partition: int) -> Callable[[], Iterable[Instrument]]:
@@ -125,7 +127,7 @@ class PartitionedPaper:
                 await self._changed.wait()
 
     async def _run_one(self, venue: PaperVenue, scope: anyio.CancelScope, events: VenueEvents) -> None:
-        """Run an exchange; while its file cannot be opened, because its owner before still holds it, try again."""
+        """Run an exchange; while its file cannot be opened, as in the middle of another's transaction, try again."""
         with scope:
             while True:
                 try:

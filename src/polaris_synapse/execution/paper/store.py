@@ -1,7 +1,9 @@
 """What the paper exchange keeps on disk: every order it ever took, every fill and its balances, as a real venue would.
 
-One SQLite file, WAL, ``synchronous=FULL``; each ``write`` is one transaction, committed when it returns. Not safe for
-two threads at once: the venue serialises its calls. A second process is kept out by an exclusive lock.
+One SQLite file, ``synchronous=FULL``; each ``write`` is one transaction, committed when it returns. Not safe for two
+threads at once: the venue serialises its calls. Of two processes only one can write. Either whoever came first holds a
+lock until it ends; or, where somebody else says whose turn it is, whoever came last has the file's highest number, and
+a write under a lower one is refused. A process that hangs keeps a lock, and no number.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from polaris_synapse.execution.paper.orders import PaperOrder
 from polaris_synapse.execution.paper.outbox import Outcome
 
 SCHEMA_VERSION: Final = 1
+
+#: How long another process's transaction is waited for.
+_BUSY_SECONDS: Final = 1.0
 
 _SCHEMA: Final = """
 CREATE TABLE orders (
@@ -41,32 +46,47 @@ CREATE INDEX fills_of_an_order ON fills (client_id);
 _BALANCES: Final = "CREATE TABLE IF NOT EXISTS balances (asset TEXT PRIMARY KEY, units TEXT NOT NULL) WITHOUT ROWID"
 
 
+#: The number of the process that may write.
+_OWNER: Final = "CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL)"
+_TAKE_OVER: Final = """
+INSERT INTO owner (one, number) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET number = number + 1 RETURNING number
+"""
+
+
 class PaperStoreError(RuntimeError):
     """The file is not a paper store that this version reads, or cannot be read or written."""
 
 
 class PaperStore:
-    """Opens or creates the file at ``path``. Raises PaperStoreError."""
+    """Opens or creates the file at ``path``. Raises PaperStoreError.
 
-    def __init__(self, path: Path) -> None:
+    ``takes_over``: whoever had the file before can write no more, also where it hangs and wakes up later. Without it a
+    file that somebody has is not opened.
+    """
+
+    def __init__(self, path: Path, *, takes_over: bool = False) -> None:
         self.path = path
+        self._number = 0
         self._order_decoder = msgspec.json.Decoder(PaperOrder)
         self._fill_decoder = msgspec.json.Decoder(Fill)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+            )
             try:
-                self._set_up()
+                self._set_up(takes_over)
             except BaseException:
                 self._connection.close()
                 raise
         except (sqlite3.Error, OSError) as error:
             raise PaperStoreError(f"the paper store {path} cannot be opened: {error}") from error
 
-    def _set_up(self) -> None:
+    def _set_up(self, takes_over: bool) -> None:
         run = self._connection.execute
-        run("PRAGMA locking_mode=EXCLUSIVE")
-        run("PRAGMA journal_mode=WAL")
+        # A write-ahead log that processes share needs memory that they share; the directory may be several machines'.
+        run(f"PRAGMA locking_mode={'NORMAL' if takes_over else 'EXCLUSIVE'}")
+        run(f"PRAGMA journal_mode={'TRUNCATE' if takes_over else 'WAL'}")
         run("PRAGMA synchronous=FULL")
         (version,) = run("PRAGMA user_version").fetchone()
         if version == 0:
@@ -74,6 +94,9 @@ class PaperStore:
         elif version != SCHEMA_VERSION:
             raise PaperStoreError(f"{self.path} has version {version}, this desk reads version {SCHEMA_VERSION}")
         run(_BALANCES)
+        if takes_over:
+            run(_OWNER)
+            ((self._number,),) = run(_TAKE_OVER).fetchall()
 
     def close(self) -> None:
         """Close the file."""
@@ -123,6 +146,7 @@ class PaperStore:
         try:
             run("BEGIN IMMEDIATE")
             try:
+                self._check_owner()
                 run_many(
                     "INSERT INTO orders (client_id, sequence, is_open, body) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (client_id) DO UPDATE SET is_open = excluded.is_open, body = excluded.body"
@@ -142,6 +166,13 @@ class PaperStore:
                 raise
         except sqlite3.Error as error:
             raise PaperStoreError(f"the paper store {self.path} cannot be written: {error}") from error
+
+    def _check_owner(self) -> None:
+        """Within the transaction, so that nobody takes over between this and the commit."""
+        if self._number:
+            (number,) = self._connection.execute("SELECT number FROM owner").fetchone()
+            if number != self._number:
+                raise PaperStoreError(f"another process has taken over the paper store {self.path}")
 
     def _move(self, moves: list[dict[str, int]]) -> None:
         """Add to the balances, within the transaction."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +72,7 @@ class PaperVenue:
 
     ``instruments`` gives the instruments of the desk whenever it is asked; those of this venue are listed.
     ``book_of`` gives a symbol's whole book at once where the market data room can; without it the venue waits for the
-    next snapshot after it starts to listen.
+    next snapshot after it starts to listen. ``takes_over``: see PaperStore.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class PaperVenue:
         instruments: Callable[[], Iterable[Instrument]],
         book_of: Callable[[str], BookUpdated | None] | None = None,
         settings: PaperSettings | None = None,
+        takes_over: bool = False,
     ) -> None:
         self.name: str = PAPER_VENUE
         self.capabilities: VenueCapabilities = VenueCapabilities(
@@ -97,6 +99,7 @@ class PaperVenue:
         self._bus = bus
         self._clock = clock
         self._path = path
+        self._open_store = partial(PaperStore, path, takes_over=takes_over)
         self._instruments = instruments
         self._book_of = book_of
         self._settings = settings or PaperSettings()
@@ -193,7 +196,7 @@ class PaperVenue:
                 self._store = None
 
     async def _open(self) -> None:
-        store = await anyio.to_thread.run_sync(PaperStore, self._path)
+        store = await anyio.to_thread.run_sync(self._open_store)
         self._store = store
         next_order, next_trade = store.next_numbers()
         self._exchange.reset((), next_order=next_order, next_trade=next_trade)
@@ -373,7 +376,7 @@ class PaperVenue:
                 self._store = None
             await self._clock.sleep(self._settings.retry_seconds)
             try:
-                store = await anyio.to_thread.run_sync(PaperStore, self._path)
+                store = await anyio.to_thread.run_sync(self._open_store)
                 self._store = store
                 await anyio.to_thread.run_sync(store.probe)
             except PaperStoreError as again:

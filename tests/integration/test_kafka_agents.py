@@ -250,7 +250,7 @@ def test_trading_is_stopped_while_no_gateway_runs(office: Office) -> None:
     desk.service("order-gateway").kill()
     desk.instances["order-gateway"].clear()
     try:
-        said = office.polaris("halt", "--account", "main", "--note", "test", code=1)
+        said = office.polaris("halt", "--account", "main", "--note", "test", code=4)
         assert "Trading is stopped for account main" in said
         assert "cannot be read back" in said
         shown = office.say("buy 0.01 BTC", at=0, account="main")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,17 @@ from polaris_synapse.testing.servers.kafka import KafkaServer
 
 pytestmark = pytest.mark.timeout(400)
 WAIT_SECONDS_MAX = 45.0
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+POLARIS = (sys.executable, "-m", "polaris_synapse.cli.main")
+#: How many partitions each service's inbox has, by the default settings.
+PARTITIONS = {
+    "compliance-gateway": 1,
+    "risk-manager": 4,
+    "order-matching-engine": 4,
+    "market-data-handler": 4,
+    "execution-engine": 4,
+    "llm-agents": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +69,22 @@ def state_of(desk: ClusterDesk, order_id: int) -> str:
     """An order's state."""
     found = read_order(desk, order_id)
     return str(found.get("order", found)["state"])
+
+
+def resting(desk: ClusterDesk, symbol: str, price: str) -> int:
+    """The id of an order that rests on a book."""
+    answer = until(
+        lambda: order(desk, symbol=symbol, type="LIMIT", price=price, quantity="0.01"), lambda found: found.is_success
+    )
+    order_id = int(answer.json()["order"]["order_id"])
+    until(lambda: state_of(desk, order_id), lambda state: state == "WORKING")
+    return order_id
+
+
+def below_the_market(desk: ClusterDesk) -> str:
+    """A price one percent under the best bid, which rests within any price collar."""
+    book = desk.json("market-data-handler", "GET", "/book/BTCUSDT")
+    return f"{float(book['bids'][0][0]) * 0.99:.2f}"
 
 
 def test_an_order_is_filled_at_the_paper_venue(desk: ClusterDesk) -> None:
@@ -143,13 +173,16 @@ def test_what_happened_is_in_the_audit_chain(desk: ClusterDesk) -> None:
 
 
 def test_every_service_answers_for_itself(desk: ClusterDesk) -> None:
-    """Health, readiness and metrics are served by each, and nobody serves a partition that lags."""
+    """Health, readiness and metrics are served by each, which says what it has; no partition lags."""
     for name in SERVICES:
         url = desk.service(name).url
         assert desk.client.get(f"{url}/health").status_code == 200
         assert desk.client.get(f"{url}/ready").json() == {"ready": True, "service": name, "failing": {}}
         assert "polaris_" in desk.client.get(f"{url}/metrics").text
-        assert all(one["live"] for one in desk.client.get(f"{url}/partitions").json()["partitions"])
+        partitions = desk.client.get(f"{url}/partitions").json()["partitions"]
+        assert all(one["live"] for one in partitions)
+        # Order entry has no core; everybody else has all there is, since nobody shares it here.
+        assert [one["partition"] for one in partitions] == list(range(PARTITIONS.get(name, 0)))
 
 
 def test_an_instrument_is_halted_and_its_book_streamed_at_the_matching_engine(desk: ClusterDesk) -> None:
@@ -174,6 +207,76 @@ def test_services_log_json_lines_to_standard_output(desk: ClusterDesk) -> None:
         events = [json.loads(line) for line in printed if line.startswith("{")]
         assert "service_listening" in {event["event"] for event in events}
         assert {event["service"] for event in events} == {name}
+
+
+def run(desk: ClusterDesk, *command: str) -> subprocess.CompletedProcess[str]:
+    """A script or command of an operator, who has nothing but the data directory."""
+    environment = desk.environment | {"NO_COLOR": "1", "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+
+def test_the_quick_check_finds_the_services_and_passes(desk: ClusterDesk) -> None:
+    """scripts/test-integration.sh quick, without an address: seven are ready and have figures."""
+    done = run(desk, str(SCRIPTS / "test-integration.sh"), "quick", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["target"] == desk.service("order-gateway").url
+    assert len([check for check in found["checks"] if check["name"].endswith("is ready")]) == len(SERVICES)
+
+
+def test_a_short_stress_run_has_no_errors_and_clears_away(desk: ClusterDesk) -> None:
+    """scripts/stress-test.sh places and cancels orders on an account of its own, and leaves none open."""
+    arguments = ("--concurrent=5", "--duration=3", "--p99-ms-max=60000", "--json")
+    done = run(desk, str(SCRIPTS / "stress-test.sh"), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    load = json.loads(done.stdout)["load"]
+    assert (load["errors"], load["orders"] > 0) == ({}, True)
+    accounts = desk.json("compliance-gateway", "GET", "/accounts")["accounts"]
+    assert [one["blocked"] for one in accounts if one["account"].startswith("check-")] == [True]
+    until(
+        lambda: desk.json("order-gateway", "GET", "/open-orders")["orders"],
+        lambda found: not [one for one in found if one["account"].startswith("check-")],
+    )
+
+
+def test_the_emergency_stop_stops_the_cluster(desk: ClusterDesk) -> None:
+    """scripts/emergency-stop.sh cancels what is open at both venues, says so, and nothing is taken until the resume."""
+    places = (("BTCUSDT.INT", "58400"), ("BTCUSDT", below_the_market(desk)))
+    ids = [resting(desk, symbol, price) for symbol, price in places]
+    stopped = run(desk, str(SCRIPTS / "emergency-stop.sh"), "the market is on fire")
+    try:
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+        assert "Read back: no order is open." in stopped.stdout
+        for order_id in ids:
+            assert str(order_id) in stopped.stdout
+            assert state_of(desk, order_id) == "CANCELLED"
+        assert order(desk, symbol="BTCUSDT", quantity="0.017").json()["reason"] == "KILL_SWITCH"
+        shown = run(desk, *POLARIS, "status")
+        assert (shown.returncode, "Trading is stopped for every account" in shown.stdout) == (0, True), shown.stdout
+    finally:
+        resumed = run(desk, *POLARIS, "resume", "--note", "test")
+    assert resumed.returncode == 0, resumed.stderr
+    until(lambda: order(desk, symbol="BTCUSDT", quantity="0.018"), lambda answer: answer.status_code == 201)
+
+
+def test_whichever_compliance_gateway_is_asked_the_audit_log_is_shown_and_verified(desk: ClusterDesk) -> None:
+    """A second instance stands by: it is ready, and reads and verifies what the first one keeps."""
+    standby = desk.add("compliance-gateway")
+    try:
+        desk.wait_ready(seconds_max=120)
+        assert standby.place is not None
+        newest = desk.json("compliance-gateway", "GET", "/audit?newest=true&limit=5", number=1)
+        assert [one["sequence"] for one in newest["entries"]][-1] == newest["last_sequence"] > 5
+        report = desk.json("compliance-gateway", "GET", "/audit/verify", number=1)
+        assert (report["valid"], report["entries"] >= newest["last_sequence"]) == (True, True), report
+        keys = [desk.json("compliance-gateway", "GET", "/audit/checkpoints", number=n)["public_key"] for n in (0, 1)]
+        assert keys[0] == keys[1]
+        # The command asks the instance that was started last, and compares the daily files too.
+        verified = run(desk, *POLARIS, "audit", "verify", "--json")
+        assert verified.returncode == 0, verified.stderr
+        assert json.loads(verified.stdout)["files_checked"]
+    finally:
+        desk.instances["compliance-gateway"].pop().stop()
 
 
 def test_two_gateways_answer_for_the_same_orders(desk: ClusterDesk) -> None:

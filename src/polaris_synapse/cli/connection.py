@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, read_place, read_services
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, running_place
 
-_TIMEOUT_SECONDS = 10.0
+_NO_ANSWER = 3
+#: Longer than a service waits for its core, so that it is the service that says what is the matter.
+_TIMEOUT_SECONDS = 15.0
 #: What to type next, by the name of the refusal.
 _HINTS = {
     "ACCOUNT_NOT_FOUND": "See which accounts there are: polaris balances",
@@ -48,6 +50,21 @@ class DeskClient:
         """The decoded JSON of a command's answer. Raises CommandError."""
         return self._request(service, "POST", path, body=body, query=query)
 
+    def stop(self, path: str, body: object) -> Any:
+        """The decoded JSON of a command to risk that only stops, said again to its next instance while none answers.
+
+        Raises CommandError with exit code 1: where a desk was found there is something to stop.
+        """
+        problem = ""
+        for url in self.place.urls("risk"):
+            try:
+                return self._request("risk", "POST", path, body=body, base=url)
+            except CommandError as error:
+                if error.exit_code != _NO_ANSWER:
+                    raise
+                problem = str(error)
+        raise CommandError(problem, hint="Nobody has stopped anything yet.")
+
     def put(self, service: str, path: str, body: object) -> Any:
         """The decoded JSON of a replacement's answer. Raises CommandError."""
         return self._request(service, "PUT", path, body=body)
@@ -68,6 +85,7 @@ class DeskClient:
         *,
         body: object | None = None,
         query: dict[str, object] | None = None,
+        base: str = "",
     ) -> Any:
         import httpx2
 
@@ -75,18 +93,17 @@ class DeskClient:
         target = path + ("?" + str(httpx2.QueryParams(given)) if given else "")
         content = b"" if body is None else msgspec.json.encode(body)
         headers = self._signature(method, target, content)
+        base = base or self.place.url(service)
         if content:
             headers["content-type"] = "application/json"
         try:
-            response = httpx2.request(
-                method, self.place.url(service) + target, content=content, headers=headers, timeout=_TIMEOUT_SECONDS
-            )
+            response = httpx2.request(method, base + target, content=content, headers=headers, timeout=_TIMEOUT_SECONDS)
         except httpx2.ConnectError:
             raise CommandError(
-                f"No desk answers at {self.place.url(service)}.", exit_code=3, hint="Start one with: polaris up"
+                f"No desk answers at {base}.", exit_code=_NO_ANSWER, hint="Start one with: polaris up"
             ) from None
         except httpx2.TransportError as error:
-            raise CommandError(f"The desk did not answer: {error}.", exit_code=3) from None
+            raise CommandError(f"The desk did not answer at {base}: {error}.", exit_code=_NO_ANSWER) from None
         return _decoded(response.status_code, response.content)
 
     def _signature(self, method: str, target: str, content: bytes) -> dict[str, str]:
@@ -101,9 +118,9 @@ def connect() -> DeskClient:
     """The desk that runs here, or the one that POLARIS_URL names. Raises CommandError when there is none."""
     directory = Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
     url = os.environ.get("POLARIS_URL")
-    place = DeskPlace.at(url) if url else read_place(directory) or read_services(directory)
+    place = DeskPlace.at(url) if url else running_place(directory)
     if place is None:
-        raise CommandError("No desk is running here.", exit_code=3, hint="Start one with: polaris up")
+        raise CommandError("No desk is running here.", exit_code=_NO_ANSWER, hint="Start one with: polaris up")
     key_file = os.environ.get("POLARIS_KEY_FILE")
     return DeskClient(place, Path(key_file) if key_file else place.key_file(directory), None if url else directory)
 

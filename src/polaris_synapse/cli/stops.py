@@ -31,6 +31,8 @@ class HaltLevel(StrEnum):
 
 #: How long a halt waits for the cancels that it asked for before it reports what is still open.
 _READ_BACK_SECONDS = 5
+#: The exit code where trading is stopped, and something may be open all the same.
+_STOPPED_IN_PART = 4
 _LEVELS = {"off": 0, HaltLevel.NO_NEW_RISK: 1, HaltLevel.CANCEL_ALL: 2, "flatten": 3}
 
 
@@ -71,8 +73,11 @@ def breaker(
         for account in answer.get("stopped_accounts", []):
             console().print(f"Account {account} is stopped for repeating one order.", style=BAD)
         return
-    verb = "activate" if action is BreakerAction.TRIP else "reset"
-    answer = desk.post("risk", f"/circuit-breaker/{verb}", {"scope": scope, "note": note})
+    body = {"scope": scope, "note": note}
+    if action is BreakerAction.TRIP:
+        answer = desk.stop("/circuit-breaker/activate", body)
+    else:
+        answer = desk.post("risk", "/circuit-breaker/reset", body)
     if json_output:
         print_json(answer)
         return
@@ -88,7 +93,10 @@ def halt(
     note: Note = "",
     json_output: JsonOption = False,
 ) -> None:
-    """Stop trading: no new orders, and every open order is cancelled."""
+    """Stop trading: no new orders, and every open order is cancelled.
+
+    Exit code 4: trading is stopped, but orders may still be open; 1: nothing was stopped; 3: no desk runs here.
+    """
     _set_level(_LEVELS[level], account, note, json_output)
 
 
@@ -111,14 +119,15 @@ def resume(account: Everyone = "*", note: Note = "", json_output: JsonOption = F
 
 def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
     desk = connect()
-    answer: dict[str, Any] = desk.post("risk", "/kill-switch", {"level": level, "account": account, "note": note})
+    body = {"level": level, "account": account, "note": note}
+    answer: dict[str, Any] = desk.stop("/kill-switch", body) if level else desk.post("risk", "/kill-switch", body)
     if not answer.get("journaled", True):
         # Nothing can be read back: what is open stands in the read models as it stood before.
         if json_output:
             print_json(answer)
         else:
             console().print(f"Trading is stopped. {answer['detail']}", style=BAD)
-        raise typer.Exit(1)
+        raise typer.Exit(_STOPPED_IN_PART)
     try:
         left = _open_orders_left(desk, account) if level >= _LEVELS[HaltLevel.CANCEL_ALL] else []
     except CommandError as error:
@@ -128,13 +137,13 @@ def _set_level(level: int, account: str, note: str, json_output: bool) -> None:
         else:
             _print_level(level, account, answer.get("order_ids", []), None)
             console().print(f"What is still open cannot be read back: {error} See it with: polaris orders", style=BAD)
-        raise typer.Exit(1) from None
+        raise typer.Exit(_STOPPED_IN_PART) from None
     if json_output:
         print_json({**answer, "still_open": left})
     else:
         _print_level(level, account, answer.get("order_ids", []), left)
     if left:
-        raise typer.Exit(1)
+        raise typer.Exit(_STOPPED_IN_PART)
 
 
 def _print_level(level: int, account: str, cancelled: list[int], left: list[int] | None) -> None:

@@ -15,7 +15,7 @@ import httpx2
 from msgspec import Struct
 
 from polaris_synapse.desk.loading import ConfigurationError, find_config, load_settings
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, read_place
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, running_place
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.matching.core.books import BOOK_IN_USE, BOOK_IS_COMPILED
 from polaris_synapse.risk.core.native import RISK_CORE_IN_USE, RISK_CORE_IS_COMPILED
@@ -49,7 +49,7 @@ def diagnose(config: str | None, *, offline: bool) -> list[Finding]:
     findings.append(Finding("Settings", "good", f"{find_config(config)} is valid."))
     directory = settings.data_directory or default_data_directory()
     findings += _directory(directory)
-    place = read_place(directory)
+    place = running_place(directory)
     findings += _running(place) if place is not None else _ports(settings)
     if not offline:
         findings.append(_venue(settings))

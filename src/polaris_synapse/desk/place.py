@@ -22,13 +22,17 @@ DEFAULT_PORTS = {
 
 
 class DeskPlace(Struct, frozen=True):
-    """Host and ports of a desk. ``process_id`` 0: a desk somewhere else."""
+    """Host and ports of a desk. ``process_id`` 0: a desk somewhere else.
+
+    ``further_ports``: where more instances of a service are, in the order in which they would be asked.
+    """
 
     host: str
     ports: dict[str, int]
     scheme: str = "http"
     process_id: int = 0
     feed: str = ""
+    further_ports: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def at(cls, url: str) -> DeskPlace:
@@ -41,8 +45,15 @@ class DeskPlace(Struct, frozen=True):
 
     def url(self, service: str) -> str:
         """The base URL of a service."""
+        return self._url(self.ports[service])
+
+    def urls(self, service: str) -> tuple[str, ...]:
+        """The base URLs of all its instances that are known."""
+        return (self.url(service), *map(self._url, self.further_ports.get(service, ())))
+
+    def _url(self, port: int) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.ports[service]}"
+        return f"{self.scheme}://{host}:{port}"
 
     def key_file(self, directory: Path) -> Path:
         """The key that the desk made for this machine's command line at its first start."""
@@ -81,11 +92,13 @@ _SERVICES = {
 
 
 def read_services(directory: Path) -> DeskPlace | None:
-    """The services of a cluster that run on this machine over this data directory, an instance of each, as one desk.
+    """The services of a cluster that run on this machine over this data directory, as one desk.
 
-    None where none runs. A service that does not run here is looked for at its usual port.
+    None where none runs. Of several instances the one that was started last comes first. A service that does not run
+    here is looked for at its usual port.
     """
     ports: dict[str, int] = {}
+    further: dict[str, tuple[int, ...]] = {}
     host = ""
     for path in sorted(services_folder(directory).glob("*.json"), key=_written, reverse=True):
         try:
@@ -94,9 +107,10 @@ def read_services(directory: Path) -> DeskPlace | None:
             continue
         name = _SERVICES.get(found.service)
         if name is not None and _runs(found.process_id):
-            ports.setdefault(name, found.port)
+            if ports.setdefault(name, found.port) != found.port:
+                further[name] = (*further.get(name, ()), found.port)
             host = host or found.host
-    return DeskPlace(host=host, ports=DEFAULT_PORTS | ports) if ports else None
+    return DeskPlace(host=host, ports=DEFAULT_PORTS | ports, further_ports=further) if ports else None
 
 
 def _written(path: Path) -> float:
@@ -140,6 +154,11 @@ def read_place(directory: Path) -> DeskPlace | None:
     except msgspec.DecodeError:
         return None
     return place if _runs(place.process_id) else None
+
+
+def running_place(directory: Path) -> DeskPlace | None:
+    """What runs over this data directory: the desk in one process, or else the services of a cluster."""
+    return read_place(directory) or read_services(directory)
 
 
 def remove_place(directory: Path) -> None:

@@ -12,16 +12,19 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from tests.unit.execution.fake_bus import FakeBus, wait_until
 from tests.unit.risk.bench import Bench, ready, usdt
 
 from polaris_synapse.agents.authority import Authority
 from polaris_synapse.bus.core import Envelope
+from polaris_synapse.cli.connection import CommandError, DeskClient
+from polaris_synapse.compliance.checkpoints import load_or_make_key
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
-from polaris_synapse.desk.place import DEFAULT_PORTS, ServicePlace, read_services, services_folder
+from polaris_synapse.desk.place import DEFAULT_PORTS, DeskPlace, ServicePlace, read_services, services_folder
 from polaris_synapse.desk.records import CoreRecords, SqlRecords
-from polaris_synapse.desk.services.agents import Books
+from polaris_synapse.desk.services.agents import Books, LlmAgents
 from polaris_synapse.desk.services.alerts import ClusterAlerts
 from polaris_synapse.desk.services.base import ServiceParts
 from polaris_synapse.domain import messages as m
@@ -36,7 +39,9 @@ from polaris_synapse.storage.migrate import upgrade_compliance, upgrade_orders
 from polaris_synapse.storage.port import ReadModelsLagError
 from polaris_synapse.storage.projections import COMPLIANCE_PROJECTIONS, ORDER_PROJECTIONS
 from polaris_synapse.storage.read_models import SqlReadModels
+from polaris_synapse.testing.alert_servers import post_server
 from polaris_synapse.testing.clock import ManualClock
+from polaris_synapse.testing.servers.process import free_ports
 from polaris_synapse.web.errors import ApiError
 
 pytestmark = pytest.mark.anyio
@@ -247,3 +252,39 @@ def test_the_command_finds_the_services_of_this_machine(tmp_path: Path) -> None:
     assert found is not None
     assert found.ports == DEFAULT_PORTS | {"llm_agents": 2}
     assert found.url("risk") == "http://127.0.0.1:8083"
+    assert found.urls("llm_agents") == ("http://127.0.0.1:2", "http://127.0.0.1:1")
+    assert found.urls("risk") == (found.url("risk"),)
+
+
+def test_a_stop_is_said_to_the_next_instance_while_one_does_not_answer() -> None:
+    """Of two risk managers the one that listens is told; where none does, the exit code is not that of no desk."""
+    (silent,) = free_ports(1)
+    with post_server() as risk:
+        place = DeskPlace("127.0.0.1", {"risk": silent}, further_ports={"risk": (int(risk.url.rpartition(":")[2]),)})
+        assert DeskClient(place, None).stop("/kill-switch", {"level": 2}) == {}
+        assert [(one.path, one.body) for one in risk.posted] == [("/kill-switch", b'{"level":2}')]
+    with pytest.raises(CommandError) as refused:
+        DeskClient(DeskPlace("127.0.0.1", {"risk": silent}), None).stop("/kill-switch", {"level": 2})
+    assert refused.value.exit_code == 1
+    assert "No desk answers" in str(refused.value)
+
+
+async def test_unsigned_receipts_are_told_of_at_the_start(tmp_path: Path) -> None:
+    """Without the audit log's key the service warns, once, and says when the key has come."""
+    prepare_directory(tmp_path)
+    clock = ManualClock()
+    parts = ServiceParts("llm-agents", load_settings("development"), tmp_path, clock, facts=LlmAgents.FACTS)
+    room = LlmAgents(parts)
+    with capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(room.say_what_is_unsigned)
+            await wait_until(lambda: bool(logs))
+            clock.advance(60)
+            key = tmp_path / "keys" / "audit-signing.pem"
+            assert logs == [{"event": "receipts_are_not_signed", "log_level": "warning", "missing_key": str(key)}]
+            load_or_make_key(key)
+            with anyio.fail_after(10):
+                while len(logs) < 2:
+                    clock.advance(60)
+                    await anyio.sleep(0.01)
+    assert [entry["event"] for entry in logs][1:] == ["receipts_are_signed_from_now_on"]

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, read_place
+from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, running_place
 from polaris_synapse.web.signing import KeyFileError, SigningKey, read_key_file, signed_headers
 
 _REQUEST_SECONDS_MAX: Final = 15.0
@@ -91,10 +91,13 @@ class Target:
 
 
 def find_target(*, url: str = "", key_file: Path | None = None, ca_file: Path | None = None) -> Target:
-    """The deployment that ``url`` or POLARIS_URL names, or the desk that runs here. Raises TargetError."""
+    """The deployment that ``url`` or POLARIS_URL names, or the desk that runs here, as one process or as services.
+
+    Raises TargetError.
+    """
     directory = Path(os.environ.get("POLARIS_DATA_DIRECTORY") or default_data_directory())
     given = url or os.environ.get("POLARIS_URL", "")
-    place = DeskPlace.at(given) if given else read_place(directory)
+    place = DeskPlace.at(given) if given else running_place(directory)
     if place is None:
         raise TargetError("No desk runs here; start one with polaris up, or name one with --url.")
     path = key_file or Path(os.environ.get("POLARIS_KEY_FILE") or operator_key_file(directory))

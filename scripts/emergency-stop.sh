@@ -41,7 +41,7 @@ trip() {
     if [[ -n "$polaris" ]] && "$polaris" breaker trip --note "$reason"; then
         return
     fi
-    curl --silent --show-error --fail --max-time 15 --request POST \
+    curl --silent --show-error --fail --max-time 5 --request POST \
         "http://127.0.0.1:${POLARIS_PORTS__RISK:-8083}/circuit-breaker/activate" && printf '\n'
 }
 

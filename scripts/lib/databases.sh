@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Sourced by backup.sh and restore-backup.sh: where the two databases are, and how to speak to them.
+#
+# With POLARIS_DATABASES__ORDERS_OWNER_URL and POLARIS_DATABASES__COMPLIANCE_OWNER_URL (or the URLs without OWNER) the
+# PostgreSQL client programs of this machine; else those in the containers of docker-compose.yml.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
+BACKUPS="${POLARIS_BACKUPS:-/backups}"
+export BACKUPS
+readonly ROOT BACKUPS
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "error: $*"
+    exit 1
+}
+
+# Prints the URL of a database, orders or compliance, as its owner where that is known; nothing for the containers.
+url_of() {
+    local name="${1^^}"
+    local owner="POLARIS_DATABASES__${name}_OWNER_URL" url="POLARIS_DATABASES__${name}_URL"
+    printf '%s' "${!owner:-${!url:-}}"
+}
+
+# Prints the password of that URL's user as `polaris database migrate` would take it: from the URL, or the environment.
+password_of() {
+    local name="${1^^}" inside
+    inside="$(url_of "$1" | sed -nE 's|^[a-z+]+://[^:@/]*:([^@/]*)@.*|\1|p')"
+    local owner="POLARIS_DATABASES__${name}_OWNER_URL" plain="DB_PASSWORD"
+    [[ "$1" == orders ]] || plain="COMPLIANCE_DB_PASSWORD"
+    [[ -z "${!owner:-}" ]] || plain="DB_OWNER_PASSWORD"
+    if [[ -n "$inside" ]]; then
+        printf '%b' "${inside//%/\\x}"
+    else
+        printf '%s' "${!plain:-}"
+    fi
+}
+
+# in_database orders|compliance PROGRAM [OPTION...]: run pg_dump or psql there.
+in_database() {
+    local name="$1" program="$2" url
+    shift 2
+    url="$(url_of "$name")"
+    if [[ -n "$url" ]]; then
+        # No password among the arguments, which everybody on the machine can see.
+        url="$(sed -E 's|^([a-z+]+://[^:@/]*):[^@/]*@|\1@|; s|^postgresql\+[a-z]+:|postgresql:|' <<<"$url")"
+        PGPASSWORD="$(password_of "$name")" "$program" --dbname "$url" "$@"
+    else
+        local container=postgres database=orderdb
+        [[ "$name" == orders ]] || container=postgres-compliance database=compliancedb
+        (cd "$ROOT" && docker compose exec -T "$container" "$program" --username polaris_owner --dbname "$database" "$@")
+    fi
+}

@@ -63,7 +63,7 @@ class DeskClient:
                 if error.exit_code != _NO_ANSWER:
                     raise
                 problem = str(error)
-        raise CommandError(problem, hint="Nobody has stopped anything yet.")
+        raise CommandError(problem, hint="So it is not known that anything was stopped.")
 
     def put(self, service: str, path: str, body: object) -> Any:
         """The decoded JSON of a replacement's answer. Raises CommandError."""

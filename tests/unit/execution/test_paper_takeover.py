@@ -16,7 +16,7 @@ from tests.unit.order_gateway.fake_desk import until
 from polaris_synapse.domain.orders import OrderRequest, OrderState, OrderType, Side
 from polaris_synapse.execution.paper.orders import PaperOrder
 from polaris_synapse.execution.paper.outbox import Outcome
-from polaris_synapse.execution.paper.store import PaperStore, PaperStoreError
+from polaris_synapse.execution.paper.store import PaperStore, PaperStoreError, shared_journal_mode
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 #: A process that stores an order, waits for a line, and tries to store another.
@@ -68,6 +68,23 @@ def test_a_process_that_hangs_is_taken_over_from_and_writes_no_more(tmp_path: Pa
         assert "another process has taken over" in process.stdout.readline()
     assert [order.order_id for order in successor.open_orders()] == [1, 3]
     successor.close()
+
+
+@pytest.mark.parametrize(
+    "path, mode",
+    [
+        ("/data/paper.db", "WAL"),
+        ("/data/shared/paper.db", "TRUNCATE"),
+        ("/my disk/paper.db", "WAL"),
+        ("/x/y", "TRUNCATE"),
+    ],
+)
+def test_a_write_ahead_log_is_for_one_machine_only(path: str, mode: str) -> None:
+    """On a file system that other machines may mount, and on one that is not known, processes share no memory."""
+    mounts = (
+        "srv:/x / nfs4 rw 0 0\n/dev/a /data ext4 rw 0 0\nsrv:/y /data/shared nfs rw 0 0\n/dev/b /my\\040disk xfs rw 0 0"
+    )
+    assert shared_journal_mode(Path(path), mounts) == mode
 
 
 def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from polaris_synapse.execution.paper.outbox import Outcome
 
 SCHEMA_VERSION: Final = 1
 
+_MOUNTS: Final = Path("/proc/self/mounts")
+#: File systems of which a machine shares its view, and its memory, with nobody else.
+_ONE_MACHINE: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"})
 #: How long another process's transaction is waited for.
 _BUSY_SECONDS: Final = 1.0
 
@@ -53,6 +56,26 @@ INSERT INTO owner (one, number) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET nu
 """
 
 
+def shared_journal_mode(path: Path, mounts: str | None = None) -> str:
+    """How to write a file that other processes have open: WAL where they all run on this machine, else TRUNCATE.
+
+    A write-ahead log needs memory that its processes share, so it is for file systems that only one machine mounts. The
+    other way costs three times the synchronisations. ``mounts``: the machine's own table where it is not given.
+    """
+    try:
+        table = _MOUNTS.read_text(encoding="utf-8") if mounts is None else mounts
+    except OSError:
+        return "TRUNCATE"
+    place, kind = "", ""
+    for line in table.splitlines():
+        _, point, found, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        # A mount that comes later lies over the one before at the same point.
+        if path.resolve().is_relative_to(point) and len(point) >= len(place):
+            place, kind = point, found
+    return "WAL" if kind in _ONE_MACHINE else "TRUNCATE"
+
+
 class PaperStoreError(RuntimeError):
     """The file is not a paper store that this version reads, or cannot be read or written."""
 
@@ -84,9 +107,8 @@ class PaperStore:
 
     def _set_up(self, takes_over: bool) -> None:
         run = self._connection.execute
-        # A write-ahead log that processes share needs memory that they share; the directory may be several machines'.
         run(f"PRAGMA locking_mode={'NORMAL' if takes_over else 'EXCLUSIVE'}")
-        run(f"PRAGMA journal_mode={'TRUNCATE' if takes_over else 'WAL'}")
+        run(f"PRAGMA journal_mode={shared_journal_mode(self.path) if takes_over else 'WAL'}")
         run("PRAGMA synchronous=FULL")
         (version,) = run("PRAGMA user_version").fetchone()
         if version == 0:

@@ -121,7 +121,7 @@ class NativeBroker:
 
     def format(self) -> None:
         """Make the storage folder. Raises ServerDidNotStartError."""
-        command = [*self._java, "kafka.tools.StorageTool", "format", "--cluster-id", self._cluster_id]
+        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}"]
         done = subprocess.run(  # noqa: S603  # Kafka's own tool
             [*command, "--config", str(self._file)],
             capture_output=True,

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, running_place
+from polaris_synapse.desk.place import (
+    ASK_PAUSE_SECONDS,
+    ASKS_MAX,
+    DeskPlace,
+    asks_for_another,
+    default_data_directory,
+    running_place,
+)
+
+if TYPE_CHECKING:
+    import httpx2
 
 _NO_ANSWER = 3
 #: Longer than a service waits for its core, so that it is the service that says what is the matter.
@@ -92,19 +104,28 @@ class DeskClient:
         given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
         target = path + ("?" + str(httpx2.QueryParams(given)) if given else "")
         content = b"" if body is None else msgspec.json.encode(body)
+        urls = (base,) if base else self.place.urls(service)
+        for url in itertools.islice(itertools.cycle(urls), max(len(urls), ASKS_MAX)):
+            response = self._send(method, url, target, content)
+            if not asks_for_another(response.status_code, response.headers, response.content):
+                break
+            time.sleep(ASK_PAUSE_SECONDS)
+        return _decoded(response.status_code, response.content)
+
+    def _send(self, method: str, base: str, target: str, content: bytes) -> httpx2.Response:
+        import httpx2
+
         headers = self._signature(method, target, content)
-        base = base or self.place.url(service)
         if content:
             headers["content-type"] = "application/json"
         try:
-            response = httpx2.request(method, base + target, content=content, headers=headers, timeout=_TIMEOUT_SECONDS)
+            return httpx2.request(method, base + target, content=content, headers=headers, timeout=_TIMEOUT_SECONDS)
         except httpx2.ConnectError:
             raise CommandError(
                 f"No desk answers at {base}.", exit_code=_NO_ANSWER, hint="Start one with: polaris up"
             ) from None
         except httpx2.TransportError as error:
             raise CommandError(f"The desk did not answer at {base}: {error}.", exit_code=_NO_ANSWER) from None
-        return _decoded(response.status_code, response.content)
 
     def _signature(self, method: str, target: str, content: bytes) -> dict[str, str]:
         from polaris_synapse.web.signing import read_key_file, signed_headers

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -58,6 +60,20 @@ class DeskPlace(Struct, frozen=True):
     def key_file(self, directory: Path) -> Path:
         """The key that the desk made for this machine's command line at its first start."""
         return operator_key_file(directory)
+
+
+#: How often a request is made while each instance says that another one may do it, and how long apart.
+ASKS_MAX: Final = 5
+ASK_PAUSE_SECONDS: Final = 0.1
+_UNAVAILABLE: Final = 503
+
+
+def asks_for_another(status: int, headers: Mapping[str, str], content: bytes) -> bool:
+    """Whether an answer says that nothing was done, and that another instance may do it: NOT_READY with a Retry-After.
+
+    Behind a proxy the same address leads to the next instance.
+    """
+    return status == _UNAVAILABLE and "retry-after" in headers and b'"NOT_READY"' in content
 
 
 class ServicePlace(Struct, frozen=True, kw_only=True):

@@ -20,12 +20,16 @@ class Posted(Struct, frozen=True):
 
 
 class PostServer:
-    """Keeps what it was sent. ``answers``: statuses for the next requests, then 200; ``retry_after`` goes with each."""
+    """Keeps what it was sent.
+
+    ``answers``: statuses for the next requests, then 200; ``retry_after`` and ``body`` go with each.
+    """
 
     def __init__(self) -> None:
         self.posted: list[Posted] = []
         self.answers: list[int] = []
         self.retry_after = ""
+        self.body = b""
         self.arrived = threading.Condition()
         self.url = ""
 
@@ -53,8 +57,9 @@ def post_server() -> Iterator[PostServer]:
             self.send_response(status)
             if kept.retry_after:
                 self.send_header("retry-after", kept.retry_after)
-            self.send_header("content-length", "0")
+            self.send_header("content-length", str(len(kept.body)))
             self.end_headers()
+            self.wfile.write(kept.body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: what came is in ``posted``."""

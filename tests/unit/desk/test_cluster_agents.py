@@ -22,7 +22,7 @@ from polaris_synapse.cli.connection import CommandError, DeskClient
 from polaris_synapse.compliance.checkpoints import load_or_make_key
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
-from polaris_synapse.desk.place import DEFAULT_PORTS, DeskPlace, ServicePlace, read_services, services_folder
+from polaris_synapse.desk.place import ASKS_MAX, DEFAULT_PORTS, DeskPlace, ServicePlace, read_services, services_folder
 from polaris_synapse.desk.records import CoreRecords, SqlRecords
 from polaris_synapse.desk.services.agents import Books, LlmAgents
 from polaris_synapse.desk.services.alerts import ClusterAlerts
@@ -267,6 +267,26 @@ def test_a_stop_is_said_to_the_next_instance_while_one_does_not_answer() -> None
         DeskClient(DeskPlace("127.0.0.1", {"risk": silent}), None).stop("/kill-switch", {"level": 2})
     assert refused.value.exit_code == 1
     assert "No desk answers" in str(refused.value)
+
+
+def test_what_another_instance_looks_after_is_asked_of_that_one() -> None:
+    """An instance that has done nothing and names another one is not the last to be asked; other refusals stand."""
+    with post_server() as first, post_server() as second:
+        first.answers, first.retry_after, first.body = [503], "1", b'{"code":1501,"reason":"NOT_READY"}'
+        second.body = b'{"done":true}'
+        ports = [int(one.url.rpartition(":")[2]) for one in (first, second)]
+        desk = DeskClient(DeskPlace("127.0.0.1", {"risk": ports[0]}, further_ports={"risk": (ports[1],)}), None)
+        assert desk.post("risk", "/limits/main", {}) == {"done": True}
+        assert (len(first.posted), len(second.posted)) == (1, 1)
+        first.answers, first.body = [503], b'{"code":1502,"reason":"JOURNAL_UNAVAILABLE"}'
+        with pytest.raises(CommandError, match="JOURNAL_UNAVAILABLE"):
+            desk.post("risk", "/limits/main", {})
+        assert len(second.posted) == 1
+        alone = DeskClient(DeskPlace("127.0.0.1", {"risk": ports[0]}), None)
+        first.answers, first.body = [503] * ASKS_MAX, b'{"code":1501,"reason":"NOT_READY"}'
+        with pytest.raises(CommandError, match="NOT_READY"):
+            alone.post("risk", "/limits/main", {})
+        assert first.answers == []
 
 
 async def test_unsigned_receipts_are_told_of_at_the_start(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,20 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, running_place
+from polaris_synapse.desk.place import (
+    ASK_PAUSE_SECONDS,
+    ASKS_MAX,
+    DeskPlace,
+    asks_for_another,
+    default_data_directory,
+    operator_key_file,
+    running_place,
+)
 from polaris_synapse.web.signing import KeyFileError, SigningKey, read_key_file, signed_headers
 
 _REQUEST_SECONDS_MAX: Final = 15.0
+#: Between attempts to log in as somebody whom another gateway has made.
+_LOG_IN_PAUSES_SECONDS: Final = (1.2, 1.2, 2.4)
 #: Paper money for a check's account, in assets that every configuration has: enough for a hundred small orders at the
 #: same time, and less than compliance calls a large transaction.
 _FUNDS: Final = {"USDT": "45000", "BTC": "0.7"}
@@ -68,15 +80,24 @@ class Target:
         *,
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
-        """One request, signed unless ``headers`` are given. Raises TargetError where nobody answers."""
+        """One request, signed unless ``headers`` are given. Raises TargetError where nobody answers.
+
+        An instance that says that another one has what is asked about is not the last to be asked.
+        """
         payload = b"" if body is None else msgspec.json.encode(body)
-        sent = signed_headers(self.key, method, target, payload) if headers is None else headers
-        if payload:
-            sent = {"content-type": "application/json"} | sent
-        try:
-            return self._client.request(method, self.place.url(service) + target, content=payload, headers=sent)
-        except httpx2.TransportError as error:
-            raise TargetError(f"{service} does not answer at {self.place.url(service)}: {error}") from None
+        urls = self.place.urls(service)
+        for url in itertools.islice(itertools.cycle(urls), max(len(urls), ASKS_MAX)):
+            sent = signed_headers(self.key, method, target, payload) if headers is None else headers
+            if payload:
+                sent = {"content-type": "application/json"} | sent
+            try:
+                answer = self._client.request(method, url + target, content=payload, headers=sent)
+            except httpx2.TransportError as error:
+                raise TargetError(f"{service} does not answer at {url}: {error}") from None
+            if not asks_for_another(answer.status_code, answer.headers, answer.content):
+                break
+            time.sleep(ASK_PAUSE_SECONDS)
+        return answer
 
     def json(self, service: str, method: str, target: str, body: object | None = None) -> Any:
         """The decoded answer. Raises RefusedError for any other answer than success."""
@@ -135,21 +156,27 @@ def paper_account(target: Target, *, traders: int) -> Iterator[PaperAccount]:
         for asset, amount in _FUNDS.items():
             _move(target, name, asset, amount)
         target.json("risk", "PATCH", f"/limits/{name}", _LIMITS)
-        tokens = []
+        password = secrets.token_urlsafe(24)
         for number in range(traders):
-            user, password = f"{name}-{number}", secrets.token_urlsafe(24)
+            user = f"{name}-{number}"
             body = {"username": user, "password": password, "role": "TRADER", "accounts": [name]}
             target.json("gateway", "POST", "/users", body)
             users.append(user)
-            credentials = {"username": user, "password": password}
-            answer = target.request("gateway", "POST", "/login", credentials, headers={"accept": "*/*"})
-            if not answer.is_success:
-                raise RefusedError(f"the check's user could not log in: HTTP {answer.status_code}: {answer.text[:300]}")
-            tokens.append(str(msgspec.json.decode(answer.content)["access_token"]))
-        yield PaperAccount(name, tuple(tokens))
+        yield PaperAccount(name, tuple(_log_in(target, user, password) for user in users))
     finally:
         if opened:
             _clean_up(target, name, users)
+
+
+def _log_in(target: Target, user: str, password: str) -> str:
+    """A token. A gateway that did not make the user itself knows them about a second later."""
+    for pause in (*_LOG_IN_PAUSES_SECONDS, 0.0):
+        credentials = {"username": user, "password": password}
+        answer = target.request("gateway", "POST", "/login", credentials, headers={"accept": "*/*"})
+        if answer.is_success:
+            return str(msgspec.json.decode(answer.content)["access_token"])
+        time.sleep(pause)
+    raise RefusedError(f"the check's user could not log in: HTTP {answer.status_code}: {answer.text[:300]}")
 
 
 def _refuse_real_money(target: Target) -> None:

@@ -22,6 +22,9 @@ while (($#)); do
     esac
 done
 
+# tar ends with 1 where a file was written to meanwhile: the audit log of a desk that runs grows at its end.
+has_grown() { [[ "$1" == 1 ]] || fail "the files could not be copied"; }
+
 umask 077
 day="$(date +%Y%m%d)"
 mkdir -p "$folder"
@@ -41,10 +44,10 @@ if [[ -n "$(url_of orders)" ]]; then
     found=()
     for one in "${kept[@]}"; do [[ ! -d "$data/$one" ]] || found+=("$one"); done
     ((${#found[@]})) || say "No keys and no audit log in $data: the backup has the databases only."
-    tar -C "$data" -cf "$work/$day/files.tar" "${found[@]}" --files-from /dev/null
+    tar -C "$data" -cf "$work/$day/files.tar" "${found[@]}" --files-from /dev/null || has_grown $?
 else
     (cd "$ROOT" && docker compose exec -T compliance-gateway tar -C /var/lib/polaris-synapse -cf - "${kept[@]}") \
-        >"$work/$day/files.tar"
+        >"$work/$day/files.tar" || has_grown $?
 fi
 
 tar -C "$work" -czf "$work/backup.tar.gz" "$day"

@@ -34,6 +34,7 @@ from polaris_synapse.cli.main import main
 from polaris_synapse.desk.place import operator_key_file, place_file
 from polaris_synapse.testing.desk_process import DeskProcess
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 AGENT = {"name": "jarvis", "account": "jarvis", "symbols": ["BTCUSDT", "ETHUSDT"], "interval_seconds": 5}
 
 
@@ -320,6 +321,28 @@ def test_a_program_signs_with_either_algorithm(desk: DeskProcess, tmp_path: Path
         assert {row["name"]: row for row in as_json(desk, "user", "list")}[name]["algorithm"] == algorithm.upper()
         done = run(desk, "orders", environment={"POLARIS_KEY_FILE": str(key_file)})
         assert done.returncode == exit_code, done.stderr
+
+
+def test_keys_are_exchanged_before_they_end(desk: DeskProcess, tmp_path: Path) -> None:
+    """scripts/rotate-keys.sh makes a successor of each key that ends soon; it may do the same, and both hold."""
+    for days, name in ((5, fresh_id("soon")), (80, fresh_id("late"))):
+        shown(desk, "user", "key", name, "--days", str(days), "--out", str(tmp_path / f"{name}.key.json"))
+    soon = next(path.name.removesuffix(".key.json") for path in tmp_path.glob("soon*"))
+    done = subprocess.run(
+        [str(SCRIPTS / "rotate-keys.sh"), "--out", str(tmp_path / "new")],
+        env=desk.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"polaris user revoke {soon}" in " ".join(done.stdout.split())
+    (made,) = (tmp_path / "new").iterdir()
+    assert made.name == f"{soon}.successor.key.json"
+    assert made.stat().st_mode & 0o777 == 0o600
+    listed = {row["name"]: row for row in as_json(desk, "user", "list")}
+    assert listed[f"{soon}-2"]["accounts"] == listed[soon]["accounts"]
+    for file in (made, tmp_path / f"{soon}.key.json"):
+        assert run(desk, "orders", environment={"POLARIS_KEY_FILE": str(file)}).returncode == 0
+    again = run(desk, "user", "rotate", soon, "--out", str(made))
+    assert (again.returncode, "exists" in again.stderr) == (2, True)
 
 
 def test_users_and_keys(desk: DeskProcess, tmp_path: Path) -> None:

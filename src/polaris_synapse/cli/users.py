@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -148,7 +149,7 @@ def key(
                 accounts=_accounts(accounts),
                 owner=owner,
                 addresses=networks,
-                expires_time_ns=now_ns + days * 86_400 * 10**9 if days else 0,
+                expires_time_ns=_end_ns(now_ns, days),
                 created_time_ns=now_ns,
             )
             write_key_file(out, made)
@@ -162,6 +163,56 @@ def key(
         raise CommandError(f"{out} cannot be written: {error.strerror}.", exit_code=2) from None
     _let_the_desk_see(data_directory)
     console().print(f"The key {key_id} is in {out}; only you can read it.")
+
+
+@users_app.command(epilog="Example:  polaris user rotate my-bot --out my-bot-2.key.json")
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="The key's name.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the new private key goes; the file must not exist.")],
+    days: Annotated[int, typer.Option(min=0, help="Days until the new one expires; 0: never.")] = 90,
+    data_directory: Directory = None,
+    config: Config = "",
+) -> None:
+    """Make a key's successor, which may do the same. Both hold until the old one is revoked."""
+    from polaris_synapse.bus.clock import SystemClock
+    from polaris_synapse.web.signing import new_key, verifier_of, write_key_file
+
+    now_ns = SystemClock().now_ns()
+    try:
+        with _credentials(data_directory, config) as store:
+            old = store.key(key_id)
+            if old is None or old.revoked:
+                raise CommandError(f"There is no key {key_id} that still holds.")
+            made = new_key(_next_name(key_id, {entry.key_id for entry in store.all_keys()}), old.algorithm)
+            entry = msgspec.structs.replace(
+                old,
+                key_id=made.key_id,
+                verifier=verifier_of(made),
+                created_time_ns=now_ns,
+                expires_time_ns=_end_ns(now_ns, days),
+            )
+            write_key_file(out, made)
+            store.put_key(entry)
+    except FileExistsError:
+        raise CommandError(f"{out} exists; nothing was changed.", exit_code=2) from None
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", exit_code=2) from None
+    _let_the_desk_see(data_directory)
+    console().print(f"The key {made.key_id} is in {out}; only you can read it.")
+    console().print(f"Once its program uses it, void the old one: polaris user revoke {key_id}")
+
+
+def _next_name(key_id: str, taken: set[str]) -> str:
+    """``bot`` is followed by ``bot-2``, ``bot-2`` by ``bot-3``, and names that were given are passed over."""
+    base, dash, number = key_id.rpartition("-")
+    if not dash or not number.isdecimal():
+        base, number = key_id, "1"
+    return next(name for count in itertools.count(int(number) + 1) if (name := f"{base}-{count}") not in taken)
+
+
+def _end_ns(now_ns: int, days: int) -> int:
+    """When a key of so many days ends; 0 for never."""
+    return now_ns + days * 86_400 * 10**9 if days else 0
 
 
 @users_app.command(epilog="Example:  polaris user revoke my-bot")
@@ -184,7 +235,7 @@ def revoke(
 def list_users(json_output: JsonOption = False, data_directory: Directory = None, config: Config = "") -> None:
     """List users and keys, without their secrets."""
     with _credentials(data_directory, config) as store:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "kind": "user",
                 "name": user.name,
@@ -192,6 +243,7 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
                 "accounts": user.accounts,
                 "algorithm": "",
                 "state": "disabled" if user.disabled else "",
+                "expires_time_ns": 0,
             }
             for user in store.all_users()
         ] + [
@@ -202,6 +254,7 @@ def list_users(json_output: JsonOption = False, data_directory: Directory = None
                 "accounts": entry.accounts,
                 "algorithm": entry.algorithm.value,
                 "state": "revoked" if entry.revoked else "",
+                "expires_time_ns": entry.expires_time_ns,
             }
             for entry in store.all_keys()
         ]

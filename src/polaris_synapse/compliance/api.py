@@ -38,7 +38,7 @@ from polaris_synapse.compliance.api_types import (
     ReviewBody,
     SanctionsHoldBody,
 )
-from polaris_synapse.compliance.audit_reading import AuditKeyMissingError, AuditReader
+from polaris_synapse.compliance.audit_reading import KEPT_ELSEWHERE, AuditKeyMissingError, AuditReader
 from polaris_synapse.compliance.checkpoints import CheckpointError
 from polaris_synapse.compliance.records import ComplianceRecords
 from polaris_synapse.domain.messages import (
@@ -349,9 +349,4 @@ class _Handlers:
 
 def _kept_elsewhere() -> ApiError:
     """The key and the checkpoints of the audit log are not on this machine, or not yet."""
-    return ApiError(
-        Reason.NOT_READY,
-        "The key of the audit log is not here: it was not opened yet, or another instance of compliance-gateway keeps "
-        "it on another machine; ask that one.",
-        headers={"retry-after": "1"},
-    )
+    return ApiError(Reason.NOT_READY, KEPT_ELSEWHERE, headers={"retry-after": "1"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -26,6 +27,12 @@ from polaris_synapse.compliance.records import PAGE_ROWS_MAX, ComplianceRecords
 from polaris_synapse.compliance.settings import ComplianceSettings
 from polaris_synapse.domain.messages import AuditEntry
 
+#: What is said where the key is not.
+KEPT_ELSEWHERE: Final = (
+    "The key of the audit log is not here: it was not opened yet, or another instance of compliance-gateway keeps it "
+    "on another machine; ask that one."
+)
+
 
 class AuditKeyMissingError(RuntimeError):
     """The key of the audit log does not lie here: nothing was kept here yet, or another machine keeps it."""
@@ -43,6 +50,11 @@ class AuditReader:
     def is_verifying(self) -> bool:
         """Whether a verification is under way."""
         return self._verifying.borrowed_tokens > 0
+
+    def has_key(self) -> bool:
+        """Whether the key, or its public half, lies here."""
+        path = self._settings.signing_key_file
+        return path.exists() or public_key_path(path).exists()
 
     async def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints on file. Raises CheckpointError where the file is not what was written."""

@@ -8,31 +8,45 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import httpx2
 import msgspec
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 from tests.unit.execution.fake_bus import FakeBus, wait_until
 from tests.unit.risk.bench import Bench, ready, usdt
 
 from polaris_synapse.agents.authority import Authority
 from polaris_synapse.bus.core import Envelope
+from polaris_synapse.bus.kafka.routing import partition_of
 from polaris_synapse.cli.connection import CommandError, DeskClient
 from polaris_synapse.compliance.checkpoints import load_or_make_key
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
-from polaris_synapse.desk.place import ASKS_MAX, DEFAULT_PORTS, DeskPlace, ServicePlace, read_services, services_folder
+from polaris_synapse.desk.place import (
+    ASKS_MAX,
+    DEFAULT_PORTS,
+    DeskPlace,
+    ServicePlace,
+    asks_for_another,
+    read_services,
+    services_folder,
+)
 from polaris_synapse.desk.records import CoreRecords, SqlRecords
 from polaris_synapse.desk.services.agents import Books, LlmAgents
 from polaris_synapse.desk.services.alerts import ClusterAlerts
+from polaris_synapse.desk.services.app import ClusterApp
 from polaris_synapse.desk.services.base import ServiceParts
+from polaris_synapse.desk.services.views import RiskCores
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.messages.market_data import Level
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.monitoring.alerts.alert import Alert, Severity
 from polaris_synapse.monitoring.alerts.service import AlertService
 from polaris_synapse.monitoring.alerts.settings import AlertSettings
+from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.storage.database import Database, open_database
 from polaris_synapse.storage.fact_writing import write_facts
 from polaris_synapse.storage.migrate import upgrade_compliance, upgrade_orders
@@ -42,6 +56,7 @@ from polaris_synapse.storage.read_models import SqlReadModels
 from polaris_synapse.testing.alert_servers import post_server
 from polaris_synapse.testing.clock import ManualClock
 from polaris_synapse.testing.servers.process import free_ports
+from polaris_synapse.web.bodies import json_response
 from polaris_synapse.web.errors import ApiError
 
 pytestmark = pytest.mark.anyio
@@ -287,6 +302,33 @@ def test_what_another_instance_looks_after_is_asked_of_that_one() -> None:
         with pytest.raises(CommandError, match="NOT_READY"):
             alone.post("risk", "/limits/main", {})
         assert first.answers == []
+
+
+async def test_who_asks_the_wrong_instance_keeps_the_signature() -> None:
+    """What another instance has is refused before the room, and with it the nonce, has seen the request."""
+    risk = RiskCores(2, "USDT")
+    names = {partition_of(name, 2): name for name in ("a", "b", "c", "d", "e")}
+    risk.show({0: RiskCore(0, "USDT")})
+    seen: list[str] = []
+
+    async def room(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+        await json_response({}, 200)(scope, receive, send)
+
+    app = ClusterApp(
+        room, service="risk-manager", client="x", checks=dict, states=list,
+        elsewhere=lambda path: risk.elsewhere(path.removeprefix("/limits/")),
+    )  # fmt: skip
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://desk") as client:
+        refused = await client.patch(f"/limits/{names[1]}", json={})
+        assert (refused.status_code, refused.json()["reason"]) == (503, "NOT_READY")
+        assert asks_for_another(refused.status_code, refused.headers, refused.content)
+        assert seen == []
+        for account in (names[0], "*"):
+            assert (await client.get(f"/limits/{account}")).status_code == 200
+        assert (await client.get("/ready")).json()["ready"]
+    assert seen == [f"/limits/{names[0]}", "/limits/*"]
 
 
 async def test_unsigned_receipts_are_told_of_at_the_start(tmp_path: Path) -> None:

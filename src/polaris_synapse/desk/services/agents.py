@@ -35,6 +35,8 @@ from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.storage.database import open_database
 
 _BACKLOG_MAX: Final = 50_000
+_READ_HERE: Final = frozenset({"/sources", "/sentiment"})
+_READ_ELSEWHERE: Final = "Another instance of llm-agents reads the outside sources; ask again."
 #: How often it is looked whether the key that signs receipts has come.
 _KEY_LOOK_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
@@ -119,6 +121,10 @@ class LlmAgents:
     def order_port(self) -> OrderPort | None:
         """See Service."""
         return None
+
+    def elsewhere(self, path: str, /) -> str:
+        """See Service: what was read of the outside is remembered where it was read."""
+        return _READ_ELSEWHERE if path in _READ_HERE and self._room.sources.stands_by else ""
 
     def checks(self) -> Checks:
         """See Service."""

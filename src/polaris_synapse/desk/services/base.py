@@ -73,6 +73,10 @@ class Service(Protocol):
         """Where its partitions stand."""
         ...
 
+    def elsewhere(self, path: str, /) -> str:
+        """Why another instance is to be asked about a path, in a sentence; empty where this one answers."""
+        ...
+
     def shells(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside the cores, until cancelled."""
         ...

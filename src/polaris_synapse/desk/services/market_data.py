@@ -161,6 +161,10 @@ class MarketDataHandler:
         """See Service."""
         return None
 
+    def elsewhere(self, path: str, /) -> str:
+        """See Service."""
+        return ""
+
     def states(self) -> Sequence[PartitionState]:
         """See Service."""
         return self._host.states()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.kafka.host import PartitionState
 from polaris_synapse.bus.kafka.leader import Leader
+from polaris_synapse.compliance.audit_reading import KEPT_ELSEWHERE
 from polaris_synapse.compliance.core import ComplianceCore
 from polaris_synapse.compliance.service import ComplianceService
 from polaris_synapse.desk.reference_data import instruments_of
@@ -39,6 +41,9 @@ from polaris_synapse.order_gateway.order_port import OrderPort
 from polaris_synapse.risk.core import RiskCore
 from polaris_synapse.risk.service import RiskService
 
+_OF_AN_ACCOUNT: Final = re.compile(r"/(?:limits|fees)/([^/]+)")
+#: Where the audit log's key is needed.
+_SIGNED_FOR: Final = frozenset({"/audit/verify", "/audit/checkpoints"})
 Runs = Iterable[Callable[[], Coroutine[Any, Any, None]]]
 
 
@@ -63,6 +68,10 @@ class _Base:
     def order_port(self) -> OrderPort | None:
         """See Service."""
         return None
+
+    def elsewhere(self, path: str, /) -> str:
+        """See Service."""
+        return ""
 
 
 class OrderGateway(_Base):
@@ -130,6 +139,11 @@ class RiskManager(_Base):
             client=f"{parts.client}-settings",
             work=self._seeder.run,
         )
+
+    def elsewhere(self, path: str, /) -> str:
+        """See Service: limits and fees are read from the core that has the account."""
+        found = _OF_AN_ACCOUNT.fullmatch(path)
+        return self._view.elsewhere(found[1]) if found is not None else ""
 
     def _make_core(self, partition: int) -> Core:
         return RiskCore(partition, self.parts.settings.valuation_asset)
@@ -199,6 +213,10 @@ class ComplianceGateway(_Base):
         room = dict(self._service.readiness()) if self._keeping.leads else {}
         groups = self._projecting.readiness() | self._keeping.readiness()
         return self.parts.checks() | self._host.readiness() | groups | database | room
+
+    def elsewhere(self, path: str, /) -> str:
+        """See Service: the audit log is verified where its key is."""
+        return KEPT_ELSEWHERE if path in _SIGNED_FOR and not self._service.audit.has_key() else ""
 
     def states(self) -> Sequence[PartitionState]:
         """See Service."""

@@ -124,7 +124,12 @@ async def _wait_for_listeners(parts: ServiceParts, service: Service) -> None:
 
 async def _serve(parts: ServiceParts, service: Service, port: int, ready: Callable[[ServicePlace], None]) -> None:
     app: Any = ClusterApp(
-        service.app(), service=parts.name, client=parts.client, checks=service.checks, states=service.states
+        service.app(),
+        service=parts.name,
+        client=parts.client,
+        checks=service.checks,
+        states=service.states,
+        elsewhere=service.elsewhere,
     )
     path = services_folder(parts.directory) / f"{parts.client}.json"
     order_port = service.order_port()

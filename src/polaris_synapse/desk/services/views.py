@@ -37,14 +37,16 @@ class RiskCores(RiskCore):
         """These are here from now on."""
         self._cores = {number: core for number, core in cores.items() if isinstance(core, RiskCore)}
 
+    def elsewhere(self, account: str) -> str:
+        """Why another instance is to be asked about an account, in a sentence; empty where its partition is here."""
+        if account == EVERYBODY or partition_of(account, self._partitions) in self._cores:
+            return ""
+        return f"Account {account} is looked after by another instance of risk-manager; ask again."
+
     def _of(self, account: str) -> RiskCore:
         core = self._cores.get(partition_of(account, self._partitions))
         if core is None:
-            raise ApiError(
-                Reason.NOT_READY,
-                f"Account {account} is looked after by another instance of risk-manager; ask again.",
-                headers={"retry-after": "1"},
-            )
+            raise ApiError(Reason.NOT_READY, self.elsewhere(account), headers={"retry-after": "1"})
         return core
 
     def _first(self) -> RiskCore | None:

@@ -29,8 +29,15 @@ RISK_SOURCES = ("polaris_synapse.domain", "polaris_synapse.domain.messages", RIS
 BOOK_ARGUMENTS = [] if sys.platform == "win32" else ["-O3", "-fwrapv", "-g0"]
 #: More gives nothing here: the time goes to calls of the interpreter, and to compiling.
 RISK_ARGUMENTS = [] if sys.platform == "win32" else ["-O1", "-g0", "-Wno-array-bounds"]
-#: C's own division, since no dividend of the book is negative.
-BOOK_DIRECTIVES = {"language_level": 3, "cdivision": True, "boundscheck": False, "wraparound": False}
+#: C's own division, since no dividend of the book is negative; methods as C's own, which are called sooner than those
+#: that stand in for Python's.
+BOOK_DIRECTIVES = {
+    "language_level": 3,
+    "cdivision": True,
+    "boundscheck": False,
+    "wraparound": False,
+    "binding": False,
+}
 #: Plain Python's meaning in everything; types come from the declarations, not from annotations.
 RISK_DIRECTIVES = {"language_level": 3, "annotation_typing": False, "nonecheck": True}
 

@@ -7,11 +7,10 @@ nearest number that does, which is out of every range as well, and the answer re
 
 from cpython.object cimport PyObject
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from polaris_synapse.matching.core.native cimport codes, commands
-from polaris_synapse.matching.core.native.ahead cimport look_ahead, pays_ahead
+from polaris_synapse.matching.core.native.ahead cimport Ahead, expect_next, look_ahead, pays_ahead
 from polaris_synapse.matching.core.native.checking cimport broken_invariant
 from polaris_synapse.matching.core.native.commands cimport is_command, run
 from polaris_synapse.matching.core.native.ladder cimport best_price, hold, queue_join, rest
@@ -36,6 +35,8 @@ from polaris_synapse.matching.core.native.store cimport (
     find_level,
     find_order,
     open_store,
+    polaris_lines_free,
+    polaris_lines_new,
     take_extra,
     take_order,
     wide,
@@ -88,6 +89,8 @@ cdef object _CALL_PRICE = call_price
 # Small integers, which most columns of an event are, are kept ready.
 cdef enum:
     _READY_COUNT = 1024
+    # Of a command, the columns up to its quantity: what an event may repeat.
+    _BROUGHT_COUNT = 6
 
 cdef PyObject* _READY[_READY_COUNT]
 _ready = list(range(_READY_COUNT))
@@ -111,7 +114,7 @@ cdef class _EventRows:
     cdef Py_ssize_t stride
 
     def __dealloc__(self):
-        free(self.memory)
+        polaris_lines_free(self.memory)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         self.stride = sizeof(int64_t)
@@ -148,17 +151,12 @@ cdef int _read(tuple row, int64_t* columns) except -1:
     return any_overflow
 
 
-cdef inline PyObject* _number(int64_t value, const int64_t* columns, tuple command) except NULL:
-    """A number of an event, as a new reference: one that is kept ready, or the object that the command brought."""
-    cdef PyObject* number = NULL
+cdef inline PyObject* _number(int64_t value, int64_t given, PyObject* number) except NULL:
+    """A number of an event, as a new reference: one kept ready, or an object at hand where ``given`` is its value."""
     if 0 <= value < _READY_COUNT:
         number = _READY[value]
-    elif value == columns[2]:
-        number = PyTuple_GET_ITEM(command, 2)
-    elif value == columns[4]:
-        number = PyTuple_GET_ITEM(command, 4)
     # Something that only behaves like an integer does not go into an event.
-    if number == NULL or not PyLong_CheckExact(number):
+    elif value != given or not PyLong_CheckExact(number):
         return PyLong_FromLongLong(value)
     Py_INCREF(number)
     return number
@@ -168,14 +166,29 @@ cdef list _tuples(const Store* store, const int64_t* columns, tuple command):
     """The events of a command as tuples."""
     cdef const int64_t* row = store.events
     cdef list found = PyList_New(store.events_count)
-    cdef Py_ssize_t index
-    cdef int column
+    cdef PyObject* brought[_BROUGHT_COUNT]
+    cdef Py_ssize_t index, count = min(len(command), _BROUGHT_COUNT)
+    cdef int64_t price
     cdef PyObject* event
+    # Where the command has no such column, ``columns`` has a 0, which is among those that are kept ready.
+    for index in range(count):
+        brought[index] = PyTuple_GET_ITEM(command, index)
+    for index in range(count, _BROUGHT_COUNT):
+        brought[index] = NULL
+    price = columns[4]
     for index in range(store.events_count):
         event = PyTuple_New(EVENT_WIDTH)
         PyList_SET_ITEM(found, index, event)
-        for column in range(EVENT_WIDTH):
-            PyTuple_SET_ITEM(event, column, _number(row[column], columns, command))
+        PyTuple_SET_ITEM(event, 0, _number(row[0], 0, NULL))
+        PyTuple_SET_ITEM(event, 1, _number(row[1], columns[2], brought[2]))
+        PyTuple_SET_ITEM(event, 2, _number(row[2], 0, NULL))
+        PyTuple_SET_ITEM(event, 3, _number(row[3], price, brought[4]))
+        PyTuple_SET_ITEM(event, 4, _number(row[4], columns[5], brought[5]))
+        PyTuple_SET_ITEM(event, 5, _number(row[5], columns[5], brought[5]))
+        PyTuple_SET_ITEM(event, 6, _number(row[6], columns[1], brought[1]))
+        PyTuple_SET_ITEM(event, 7, _number(row[7], 0, NULL))
+        # Trades mostly come several at a price.
+        price, brought[4] = row[3], PyTuple_GET_ITEM(<tuple>event, 3)
         row += EVENT_WIDTH
     return found
 
@@ -211,6 +224,8 @@ cdef class FastBook:
             raise ValueError(f"{row!r} is no command of a book")
         store.events_count = 0
         self._run(columns)
+        if columns[0] == commands.SUBMIT:
+            expect_next(store, columns[2])
         return _tuples(store, columns, command)
 
     cdef int _run(self, const int64_t* columns) except -1:
@@ -269,6 +284,7 @@ cdef class FastBook:
         cdef int64_t* own_events = store.events
         cdef int64_t own_room = store.events_room
         cdef _EventRows rows
+        cdef Ahead ahead
         if numbers % COMMAND_WIDTH:
             raise ValueError(f"{numbers} numbers are no whole rows of {COMMAND_WIDTH}")
         for at in range(0, numbers, COMMAND_WIDTH):
@@ -276,11 +292,13 @@ cdef class FastBook:
                 raise ValueError(f"row {at // COMMAND_WIDTH} is no command of a book")
         rows = self._idle_rows()
         store.events, store.events_room, store.events_count = rows.memory, rows.room, 0
+        memset(&ahead, 0, sizeof(Ahead))
         try:
-            for at in range(0, numbers, COMMAND_WIDTH):
+            for at in range(numbers // COMMAND_WIDTH):
                 if pays_ahead(store):
-                    look_ahead(store, first + at, numbers - at)
-                self._run(first + at)
+                    look_ahead(store, &ahead, first, at, numbers // COMMAND_WIDTH)
+                self._run(first)
+                first += COMMAND_WIDTH
         finally:
             rows.memory, rows.room = store.events, store.events_room
             rows.numbers = store.events_count * EVENT_WIDTH
@@ -295,7 +313,7 @@ cdef class FastBook:
             return self.lent_before
         rows = _EventRows.__new__(_EventRows)
         rows.room = 64
-        rows.memory = <int64_t*>malloc(<size_t>rows.room * EVENT_WIDTH * sizeof(int64_t))
+        rows.memory = <int64_t*>polaris_lines_new(<size_t>rows.room * EVENT_WIDTH * sizeof(int64_t))
         if rows.memory == NULL:
             raise MemoryError
         return rows

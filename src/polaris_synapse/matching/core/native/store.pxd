@@ -6,8 +6,49 @@ further work, because what it holds is no longer what it should.
 """
 
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+cdef extern from *:
+    """
+    /* Arrays that begin at a cache line, so that what has the size of a line, or goes into one evenly, lies in one and is
+       not fetched as two. What malloc gives begins 16 bytes behind one as a rule. How far the array begins behind what
+       malloc gave stands before it. */
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #define POLARIS_LINE 64
+    static inline uint32_t polaris_line_shift(const void *raw) {
+        return POLARIS_LINE - (uint32_t)((uintptr_t)raw % POLARIS_LINE);
+    }
+    static inline void *polaris_lines_at(char *raw) {
+        uint32_t shift = polaris_line_shift(raw);
+        ((uint32_t *)(raw + shift))[-1] = shift;
+        return raw + shift;
+    }
+    static inline void polaris_lines_free(void *array) {
+        if (array)
+            free((char *)array - ((uint32_t *)array)[-1]);
+    }
+    /* All zero. NULL where memory runs out. */
+    static inline void *polaris_lines_new(size_t bytes) {
+        char *raw = (char *)calloc(1, bytes + POLARIS_LINE);
+        return raw ? polaris_lines_at(raw) : NULL;
+    }
+    /* Larger, what is new not set. NULL where memory runs out, and the array is as it was. */
+    static inline void *polaris_lines_grown(void *array, size_t bytes, size_t bytes_before) {
+        uint32_t shift = ((uint32_t *)array)[-1];
+        char *raw = (char *)realloc((char *)array - shift, bytes + POLARIS_LINE);
+        if (!raw)
+            return NULL;
+        if (polaris_line_shift(raw) != shift)
+            memmove(raw + polaris_line_shift(raw), raw + shift, bytes_before);
+        return polaris_lines_at(raw);
+    }
+    """
+    void* polaris_lines_new(size_t size) noexcept
+    void* polaris_lines_grown(void* array, size_t size, size_t size_before) noexcept
+    void polaris_lines_free(void* array) noexcept
 
 cdef extern from *:
     """
@@ -29,6 +70,16 @@ cdef extern from *:
     }
     """
     void polaris_large_pages(void* memory, size_t size) noexcept
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define polaris_fetch(address) __builtin_prefetch((address), 1)
+    #else
+    #define polaris_fetch(address) ((void)(address))
+    #endif
+    """
+    void polaris_fetch(const void* address) noexcept
 
 cdef extern from *:
     """
@@ -184,6 +235,8 @@ cdef struct Store:
     int64_t base_price
     int64_t stopped
     int failed
+    # Of the last order that a single call brought.
+    int64_t last_id
 
 
 cdef inline bint grow(void** array, uint32_t* room, size_t item_bytes, uint32_t room_min) noexcept:
@@ -196,7 +249,10 @@ cdef inline bint grow(void** array, uint32_t* room, size_t item_bytes, uint32_t 
         wanted *= 2
     if wanted == room[0]:
         return True
-    larger = <char*>realloc(array[0], wanted * item_bytes)
+    if array[0] == NULL:
+        larger = <char*>polaris_lines_new(wanted * item_bytes)
+    else:
+        larger = <char*>polaris_lines_grown(array[0], wanted * item_bytes, room[0] * item_bytes)
     if larger == NULL:
         return False
     polaris_large_pages(larger, wanted * item_bytes)
@@ -209,7 +265,8 @@ cdef inline bint grow(void** array, uint32_t* room, size_t item_bytes, uint32_t 
 cdef inline uint32_t tag_of(uint64_t key) noexcept:
     """The upper half of a key's hash: ids that follow each other spread evenly, and so do ids in any steps.
 
-    Keeping neighbours together was tried and measured slower: their runs fill up and lengthen every search.
+    Keeping neighbours together was tried and measured slower, in one run of cells and in lines of eight: their runs
+    fill up and lengthen every search.
     """
     return <uint32_t>((key * <uint64_t>0x9E3779B97F4A7C15) >> 32)
 
@@ -219,8 +276,13 @@ cdef inline uint32_t home_of(const Table* table, uint32_t tag) noexcept:
     return tag >> (32 - table.bits)
 
 
+cdef inline void fetch_cell(const Table* table, uint32_t tag) noexcept:
+    """Ask for the memory in which the search for a tag begins."""
+    polaris_fetch(&table.cells[home_of(table, tag)])
+
+
 cdef inline bint table_open(Table* table, uint32_t bits) noexcept:
-    table.cells = <Cell*>calloc(<size_t>1 << bits, sizeof(Cell))
+    table.cells = <Cell*>polaris_lines_new(sizeof(Cell) << bits)
     table.bits, table.count = bits, 0
     if table.cells != NULL:
         polaris_large_pages(table.cells, sizeof(Cell) << bits)
@@ -247,7 +309,7 @@ cdef inline bint table_add(Table* table, uint32_t tag, uint32_t number) noexcept
             if table.cells[cell].number:
                 table_put(&larger, table.cells[cell].tag, table.cells[cell].number)
         larger.count = table.count
-        free(table.cells)
+        polaris_lines_free(table.cells)
         table[0] = larger
     table_put(table, tag, number)
     table.count += 1
@@ -312,6 +374,9 @@ cdef inline uint32_t take_order(Store* store) noexcept:
     cdef uint32_t number = store.orders_free, room
     if number:
         store.orders_free = store.orders[number].after
+        # What the next order will lie in.
+        polaris_fetch(&store.orders[store.orders_free])
+        polaris_fetch(&store.standings[store.orders_free])
         return number
     if store.orders_used >= store.orders_room:
         room = store.orders_room
@@ -359,8 +424,10 @@ cdef inline int64_t* new_event(Store* store) noexcept:
     """The next event row, every column 0."""
     cdef int64_t* row
     cdef int64_t* larger
+    cdef size_t size
     if store.events_count >= store.events_room:
-        larger = <int64_t*>realloc(store.events, <size_t>store.events_room * 2 * EVENT_WIDTH * sizeof(int64_t))
+        size = <size_t>store.events_room * EVENT_WIDTH * sizeof(int64_t)
+        larger = <int64_t*>polaris_lines_grown(store.events, 2 * size, size)
         if larger == NULL:
             store.failed = 1
             store.events_count = store.events_room - 1
@@ -392,15 +459,15 @@ cdef inline void close_store(Store* store) noexcept:
         for block in range(store.ladders[ladder].count):
             free(store.ladders[ladder].blocks[block])
         free(store.ladders[ladder].blocks)
-    free(store.orders)
-    free(store.standings)
-    free(store.extras)
-    free(store.levels)
-    free(store.by_id.cells)
-    free(store.by_key.cells)
-    free(store.heap)
-    free(store.seen)
-    free(store.events)
+    polaris_lines_free(store.orders)
+    polaris_lines_free(store.standings)
+    polaris_lines_free(store.extras)
+    polaris_lines_free(store.levels)
+    polaris_lines_free(store.by_id.cells)
+    polaris_lines_free(store.by_key.cells)
+    polaris_lines_free(store.heap)
+    polaris_lines_free(store.seen)
+    polaris_lines_free(store.events)
     free(store)
 
 
@@ -413,7 +480,7 @@ cdef inline Store* open_store() noexcept:
     if store == NULL:
         return NULL
     store.events_room = 64
-    store.events = <int64_t*>malloc(<size_t>store.events_room * EVENT_WIDTH * sizeof(int64_t))
+    store.events = <int64_t*>polaris_lines_new(<size_t>store.events_room * EVENT_WIDTH * sizeof(int64_t))
     good = store.events != NULL and table_open(&store.by_id, 6) and table_open(&store.by_key, 6)
     good = good and grow(<void**>&store.standings, &room, sizeof(Standing), 16)
     good = good and grow(<void**>&store.orders, &store.orders_room, sizeof(Order), 16)

@@ -1,6 +1,6 @@
 """How an order takes, as in the plain book's ``taking``; the names are the same ones."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 
 from polaris_synapse.matching.core.native.codes cimport (
     AUCTION,
@@ -62,7 +62,10 @@ from polaris_synapse.matching.core.native.store cimport (
     Level,
     Order,
     Store,
+    fetch_cell,
+    polaris_fetch,
     say,
+    tag_of,
     wide,
 )
 from polaris_synapse.matching.core.native.triggers cimport note_seen, observe
@@ -160,6 +163,12 @@ cdef inline int64_t prevent(Store* store, uint32_t taker, int64_t lots, uint32_t
     return lots
 
 
+cdef inline void fetch_maker(Store* store, uint32_t number) noexcept:
+    """Ask for what a match with an order will need: the cell that it leaves, and the order behind it."""
+    polaris_fetch(&store.orders[store.orders[number].after])
+    fetch_cell(&store.by_id, tag_of(<uint64_t>store.orders[number].order_id))
+
+
 cdef inline int64_t match(Store* store, uint32_t number, int64_t lots, int64_t limit_key) noexcept:
     """Trade up to ``lots`` with the far side down to ``limit_key``; what is left (``stopped`` set: cut short)."""
     cdef int64_t order_id = store.orders[number].order_id, account = store.orders[number].account
@@ -205,6 +214,7 @@ cdef inline int64_t match(Store* store, uint32_t number, int64_t lots, int64_t l
                 say(store, TRADE, order_id, side, here, lots, 0, order.order_id, order.open_lots)
                 lots = 0
                 break
+            fetch_maker(store, order.after)
             lots -= shown
             order.open_lots -= shown
             say(store, TRADE, order_id, side, here, shown, lots, order.order_id, order.open_lots)
@@ -231,6 +241,7 @@ cdef inline int64_t match(Store* store, uint32_t number, int64_t lots, int64_t l
         if not store.reference_price:
             store.reference_price = first
             refresh(store)
+        fetch_maker(store, store.levels[far.best_level].queue.head)
     return lots
 
 

@@ -60,11 +60,18 @@ _REDUCED: Final = int(EventKind.REDUCED)
 _AUCTION_TRADE: Final = int(EventKind.AUCTION_TRADE)
 _UNKNOWN_ORDER: Final = int(Reason.BOOK_UNKNOWN_ORDER)
 _OVER: Final = int(Reason.BOOK_EXPIRED)
-#: Market orders, and orders that rest or take at once; every other bit but side and self-trade prevention is unusual.
 _MARKET_BIT: Final = MARKET << TYPE_SHIFT
-_TAKES: Final = _MARKET_BIT | port.IOC << port.FORCE_SHIFT
-_STP_END: Final = (port.STP_DECREMENT + 1) << port.STP_SHIFT
-_NOT_QUICK: Final = ~(1 | _TAKES | 0b111 << port.STP_SHIFT)
+_IOC_BIT: Final = port.IOC << port.FORCE_SHIFT
+#: The flags of plain limit and market orders, which say nothing but side and self-trade prevention beside, and whether
+#: such an order takes without ever resting.
+_QUICK_FLAGS: Final = {
+    side | takes | prevention << port.STP_SHIFT: bool(takes)
+    for side in (port.BUY, port.SELL)
+    for takes in (0, _MARKET_BIT, _IOC_BIT, _MARKET_BIT | _IOC_BIT)
+    for prevention in range(port.STP_DECREMENT + 1)
+}
+#: Columns of more bits go the long way, as does what is negative. Prices and quantities of no more are in range.
+_QUICK_BITS: Final = PRICE_MAX.bit_length() - 1
 
 
 class Book(TakingBook):
@@ -72,7 +79,7 @@ class Book(TakingBook):
 
     def __init__(self, settings: BookSettings | None = None, *, status: int = TRADING) -> None:
         super().__init__(settings or BookSettings(), status)
-        self._operations: dict[int, Callable[[CommandRow], list[EventRow]]] = {
+        operations: dict[int, Callable[[CommandRow], list[EventRow]]] = {
             Operation.SUBMIT: self._submit,
             Operation.CANCEL: self._cancel,
             Operation.AMEND: self._amend,
@@ -82,6 +89,8 @@ class Book(TakingBook):
             Operation.SET_REFERENCE: self._set_reference,
             Operation.STEP: self._step,
         }
+        # By plain integers, which a look-up with a row's number finds without comparing.
+        self._operations = {int(operation): carry_out for operation, carry_out in operations.items()}
 
     def apply(self, row: CommandRow, /) -> list[EventRow]:
         """Carry out one command row and return its event rows. Raises ValueError for a row that is no command."""
@@ -208,10 +217,9 @@ class Book(TakingBook):
             _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
         except ValueError:
             raise no_command(row) from None
-        entries = self.entries
+        entries, takes = self.entries, _QUICK_FLAGS.get(flags)
         if (
-            flags & _NOT_QUICK
-            or flags >= _STP_END
+            takes is None
             or stop
             or trailing
             or display
@@ -219,36 +227,35 @@ class Book(TakingBook):
             or budget
             or expire
             or not self._plain
-            or not (0 < price < PRICE_MAX or (not price and flags & _MARKET_BIT))
-            or not 0 < quantity < QUANTITY_MAX
-            or not 0 < order_id < COLUMN_MAX
+            or (order_id | account | price | quantity) >> _QUICK_BITS
+            or not order_id
+            or not quantity
+            or not (price or flags & _MARKET_BIT)
             or order_id in entries
-            or not 0 <= account < COLUMN_MAX
             or len(entries) >= self._orders_max
             or self.pending
         ):
             return self._submit_any(row)
         # From here on a plain limit or market order on a book without guards: as in _submit_any, only sooner.
-        entry = Entry(order_id, account, flags, price, quantity, quantity, quantity)
         side = flags & 1
         if side:
-            ladder, key, facing = self.asks, -price, self.bids.keys
+            ladder, key, facing, limit_key = self.asks, -price, self.bids.keys, price
         else:
-            ladder, key, facing = self.bids, price, self.asks.keys
+            ladder, key, facing, limit_key = self.bids, price, self.asks.keys, -price
         self.entered_lots += quantity
-        if flags & _TAKES or (facing and facing[-1] >= -key):
+        if takes or (facing and facing[-1] >= limit_key):
             if flags & _MARKET_BIT:
                 if price:
                     self.entered_lots -= quantity
                     return self._submit_any(row)
-                key = COLUMN_MAX
+                limit_key = -COLUMN_MAX
             events: list[EventRow] = [(_ACCEPTED, order_id, side, price, 0, quantity, 0, 0)]
-            entry.shown_lots = 0
-            left = self._match(events, entry, quantity, -key)
+            entry = Entry(order_id, account, flags, price, quantity, 0, quantity)
+            left = self._match(events, entry, quantity, limit_key)
             if left or self._stopped:
                 self._finish(events, entry, left)
             return self._settle(events) if self._seen else events
-        entries[order_id] = entry
+        entries[order_id] = entry = Entry(order_id, account, flags, price, quantity, quantity, quantity)
         level = ladder.levels.get(key)
         if level is None:
             ladder.append(entry)

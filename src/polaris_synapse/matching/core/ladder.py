@@ -42,26 +42,29 @@ class Entry(Struct, gc=False):
         return display if 0 < display < lots else lots
 
 
-class Level(Struct, gc=False):
+class Level:
     """One price: displayed lots, how many entries live, and the queue, whose entries before ``head`` are history.
 
-    A list with a moving head makes a cheaper level than a deque, and most levels are short and live briefly.
+    A list with a moving head makes a cheaper level than a deque, and most levels are short and live briefly. No Struct:
+    that is made sooner than an object of a plain class but written to later, and levels are mostly written to.
     """
 
-    lots: int
-    live: int
-    queue: list[Entry]
-    head: int = 0
+    __slots__ = ("head", "live", "lots", "queue")
+
+    def __init__(self, first: Entry) -> None:
+        self.lots = first.shown_lots
+        self.live = 1
+        self.queue = [first]
+        self.head = 0
 
     def alive(self) -> list[Entry]:
         """The live entries in time priority."""
         return [entry for entry in self.queue[self.head :] if entry.open_lots]
 
     def tidy(self) -> None:
-        """Clear out what is dead or has been passed, when that is most of the queue."""
-        if len(self.queue) > 2 * self.live + SPARE_ENTRIES_MAX:
-            self.queue[:] = self.alive()
-            self.head = 0
+        """Clear out what is dead or has been passed; due when the queue has outgrown SPARE_ENTRIES_MAX."""
+        self.queue[:] = self.alive()
+        self.head = 0
 
 
 class Ladder:
@@ -83,7 +86,7 @@ class Ladder:
         key = entry.price * self.sign
         level = self.levels.get(key)
         if level is None:
-            self.levels[key] = Level(entry.shown_lots, 1, [entry])
+            self.levels[key] = Level(entry)
             insort(self.keys, key)
         else:
             level.lots += entry.shown_lots
@@ -99,7 +102,7 @@ class Ladder:
         entry.open_lots = 0
         if not level.live:
             self.drop(key)
-        else:
+        elif len(level.queue) > 2 * level.live + SPARE_ENTRIES_MAX:
             level.tidy()
 
     def drop(self, key: int) -> None:

@@ -296,7 +296,7 @@ class TakingBook:
                     keys.pop()
                     break
             level.head = head
-            if head > SPARE_ENTRIES_MAX:
+            if head > SPARE_ENTRIES_MAX and len(queue) > 2 * level.live + SPARE_ENTRIES_MAX:
                 level.tidy()
             if self._stopped:
                 break

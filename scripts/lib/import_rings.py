@@ -16,15 +16,17 @@ PACKAGE: Final = "polaris_synapse"
 #: The services. Only these have a core and a shell; the other parts are each one ring.
 ROOMS: Final = frozenset({"market_data", "order_gateway", "compliance", "risk", "matching", "execution", "agents"})
 
-_PURE: Final = frozenset({"root", "domain", "bus.core", "core"})
+_PURE: Final = frozenset({"root", "compiled", "domain", "bus.core", "core"})
 _SHARED: Final = _PURE | {"bus", "storage", "monitoring"}
 
 #: Ring: the rings it may import. "shell" stands for the importing room's own shell, "any shell" for every room's.
 ALLOWED: Final[dict[str, frozenset[str]]] = {
     "root": frozenset(),
+    # Which form of a package runs; every package that has two asks it.
+    "compiled": frozenset({"compiled"}),
     "domain": frozenset({"domain"}),
     "bus.core": frozenset({"root", "domain", "bus.core"}),
-    "bus": frozenset({"root", "domain", "bus.core", "bus"}),
+    "bus": frozenset({"root", "compiled", "domain", "bus.core", "bus"}),
     "core": _PURE,
     # Python runs a room's `__init__` before its core, so that file may pull in no more than the core may.
     "door": _PURE,

@@ -1,1 +1,6 @@
 """The bus: the contract of a core, the hosts that feed cores, the journal and its snapshots."""
+
+from polaris_synapse.compiled import compiled_folders
+
+# Compiled modules, where they are there, come before their sources. So this stands before the first of them.
+__path__ = [*compiled_folders(__name__), *__path__]

@@ -62,6 +62,8 @@ class Cascade:
     one first-in first-out queue until it is empty. An inbox whose core is not here is left out.
     """
 
+    __slots__ = ("_heard", "_targets", "_ways")
+
     def __init__(self, cores: Mapping[str, Core]) -> None:
         self._targets: dict[type[Message], tuple[Target, ...]] = {}
         by_inbox = {f"{core.name}.inbox": core for core in cores.values()}
@@ -69,7 +71,7 @@ class Cascade:
             named = ((inbox, by_inbox.get(inbox)) for inbox in durable_inboxes(kind))
             self._targets[kind] = tuple((core.name, core.apply) for _, core in named if core is not None)
         self._heard: frozenset[type[Message]] = frozenset()
-        self._ways = self._ways_for(self._heard)
+        self._ways: dict[type[Message], Way] = self._ways_for(self._heard)
 
     def _ways_for(self, heard: frozenset[type[Message]]) -> dict[type[Message], Way]:
         ways: dict[type[Message], Way] = {}

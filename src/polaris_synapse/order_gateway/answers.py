@@ -19,13 +19,8 @@ from polaris_synapse.order_gateway.entry import OrderEntry, OrderKey, the_accoun
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.order_params import OrderParams, ReplaceParams
 from polaris_synapse.order_gateway.tracker import OrderTracker
-from polaris_synapse.order_gateway.views import (
-    CancelledAnswer,
-    OrderAnswer,
-    PendingAnswer,
-    execution_view,
-    order_view,
-)
+from polaris_synapse.order_gateway.viewing import execution_view, order_view
+from polaris_synapse.order_gateway.views import CancelledAnswer, OrderAnswer, PendingAnswer
 from polaris_synapse.web.authentication import Principal
 from polaris_synapse.web.errors import ApiError
 

@@ -12,9 +12,10 @@ import polaris_synapse
 from polaris_synapse.domain.messages import DecisionRecorded, MoveFunds
 from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway import views
+from polaris_synapse.order_gateway import viewing, views
 from polaris_synapse.order_gateway.limits import spend
-from polaris_synapse.order_gateway.order_params import FUNDS_UNITS_MAX, Account, Symbol, parse_decimal
+from polaris_synapse.order_gateway.order_parsing import parse_decimal
+from polaris_synapse.order_gateway.order_params import FUNDS_UNITS_MAX, Account, Symbol
 from polaris_synapse.order_gateway.service import GatewayService
 from polaris_synapse.web.authentication import Principal, Role
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_struct
@@ -224,7 +225,7 @@ class _Reads:
                     source=mark.source,
                     mark_price=price,
                     healthy=mark.healthy,
-                    marked_time=views.iso_time(mark.time_ns),
+                    marked_time=viewing.iso_time(mark.time_ns),
                 )
             )
         try:
@@ -236,7 +237,7 @@ class _Reads:
         breakers = await service.read_models.breakers()
         answer = StatusAnswer(
             version=polaris_synapse.__version__,
-            time=views.iso_time(service.clock.now_ns()),
+            time=viewing.iso_time(service.clock.now_ns()),
             principal=principal.actor,
             role=principal.role,
             accounts=principal.accounts,

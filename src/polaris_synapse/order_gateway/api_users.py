@@ -19,9 +19,9 @@ from polaris_synapse.order_gateway.credentials import (
     CredentialError,
     User,
 )
-from polaris_synapse.order_gateway.order_params import parse_time
+from polaris_synapse.order_gateway.order_parsing import parse_time
 from polaris_synapse.order_gateway.service import GatewayService
-from polaris_synapse.order_gateway.views import iso_time
+from polaris_synapse.order_gateway.viewing import iso_time
 from polaris_synapse.web.authentication import Principal, Role
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_struct, refuse_body
 from polaris_synapse.web.errors import ApiError

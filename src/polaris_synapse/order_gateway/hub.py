@@ -20,7 +20,7 @@ from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.order_gateway.tracker import OrderTracker
-from polaris_synapse.order_gateway.views import balance_view, execution_view, iso_time, order_view, position_view
+from polaris_synapse.order_gateway.viewing import balance_view, execution_view, iso_time, order_view, position_view
 
 _log = structlog.get_logger(__name__)
 _ENCODER: Final = msgspec.json.Encoder()

@@ -18,7 +18,8 @@ from polaris_synapse.order_gateway.list_params import ListAnswer, ListParams, Li
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.order_gateway.tracker import OrderTracker
-from polaris_synapse.order_gateway.views import PendingAnswer, order_view
+from polaris_synapse.order_gateway.viewing import order_view
+from polaris_synapse.order_gateway.views import PendingAnswer
 from polaris_synapse.storage.port import ReadModels
 from polaris_synapse.web.authentication import Principal
 from polaris_synapse.web.errors import ApiError

@@ -9,7 +9,7 @@ from polaris_synapse.domain.messages import AccountMetrics, DecisionRecorded, Po
 from polaris_synapse.domain.money import Asset, format_units
 from polaris_synapse.domain.orders import Order
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.order_gateway import views
+from polaris_synapse.order_gateway import viewing, views
 from polaris_synapse.order_gateway.entry import OrderEntry
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.order_params import OrderParams
@@ -55,7 +55,7 @@ class Reads:
         found = await self._over(principal, account, read)
         found.sort(key=lambda order: order.order_id, reverse=True)
         page = found[:limit]
-        shown = [views.order_view(order, await self._markets.instrument(order.request.symbol)) for order in page]
+        shown = [viewing.order_view(order, await self._markets.instrument(order.request.symbol)) for order in page]
         last = page[-1].order_id if len(found) >= limit and page else 0
         return views.OrdersAnswer(orders=shown, next_before_order_id=last)
 
@@ -75,7 +75,7 @@ class Reads:
         moment = found[limit - 1].time_ns if len(found) >= limit else 0
         page = [execution for execution in found if execution.time_ns >= moment]
         shown = [
-            views.execution_view(
+            viewing.execution_view(
                 execution,
                 await self._markets.instrument(execution.symbol),
                 self._markets.asset(execution.fill.fee_asset),
@@ -91,7 +91,7 @@ class Reads:
         found.sort(key=lambda balance: (balance.account, balance.asset))
         return views.BalancesAnswer(
             balances=[
-                views.balance_view(balance, asset)
+                viewing.balance_view(balance, asset)
                 for balance in found
                 if (asset := self._markets.asset(balance.asset)) is not None
             ]
@@ -105,7 +105,7 @@ class Reads:
 
     async def _position(self, position: PositionChanged) -> views.PositionView:
         instrument = await self._markets.instrument(position.symbol)
-        return views.position_view(position, instrument, self._markets.mark(instrument))
+        return viewing.position_view(position, instrument, self._markets.mark(instrument))
 
     async def pnl(self, principal: Principal, account: str) -> views.PnlAnswer:
         """Profit and loss by account, in the desk's valuation asset."""
@@ -129,11 +129,11 @@ class Reads:
         for position in sorted(positions, key=lambda position: position.symbol):
             instrument = await self._markets.instrument(position.symbol)
             mark = self._markets.mark(instrument)
-            shown.append(views.position_view(position, instrument, mark))
+            shown.append(viewing.position_view(position, instrument, mark))
             if instrument.quote.code != asset.code:
                 unpriced.add(instrument.quote.code)
                 continue
-            profit = views.unrealised_units(position, instrument, mark)
+            profit = viewing.unrealised_units(position, instrument, mark)
             if profit is None:
                 unpriced.add(instrument.base.code)
             unrealised += profit or 0
@@ -152,7 +152,7 @@ class Reads:
             realised_pnl=text(realised),
             fees=text(fees),
             exposure=text(metrics.exposure_units) if metrics else "",
-            valued_time=views.iso_time(metrics.time_ns) if metrics else "",
+            valued_time=viewing.iso_time(metrics.time_ns) if metrics else "",
             unpriced_assets=tuple(sorted(unpriced)),
             positions=tuple(shown),
         )
@@ -162,7 +162,7 @@ class Reads:
         await self._entry.caught_up()
         found = [row for row in await self._read_models.accounts() if principal.may_use(row.account)]
         return views.AccountsAnswer(
-            accounts=[views.account_view(row) for row in sorted(found, key=lambda row: row.account)]
+            accounts=[viewing.account_view(row) for row in sorted(found, key=lambda row: row.account)]
         )
 
     async def instruments(self) -> views.InstrumentsAnswer:
@@ -170,7 +170,7 @@ class Reads:
         await self._markets.refresh()
         return views.InstrumentsAnswer(
             instruments=[
-                views.instrument_view(instrument, self._markets.mark(instrument))
+                viewing.instrument_view(instrument, self._markets.mark(instrument))
                 for instrument in self._markets.instruments()
             ]
         )

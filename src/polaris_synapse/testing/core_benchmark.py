@@ -41,8 +41,10 @@ from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.domain.messages import Answer, ComplianceRules, Mark, SetLimits, SubmitOrder
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.monitoring.figures import Figure
-from polaris_synapse.order_gateway.order_params import OrderParams, parse_order
-from polaris_synapse.order_gateway.views import OrderAnswer, order_view
+from polaris_synapse.order_gateway.order_parsing import parse_order
+from polaris_synapse.order_gateway.order_params import OrderParams
+from polaris_synapse.order_gateway.viewing import order_view
+from polaris_synapse.order_gateway.views import OrderAnswer
 from polaris_synapse.storage.service import StorageService
 from polaris_synapse.testing.machine import Machine, this_machine
 from polaris_synapse.testing.order_load import REFERENCE, SYMBOL, OrderStream, account_names, write_settings

@@ -8,7 +8,7 @@ from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.orders import Order, OrderRequest, OrderState, OrderType, Side
 from polaris_synapse.domain.reasons import Reason, explain
-from polaris_synapse.order_gateway.views import order_view
+from polaris_synapse.order_gateway.viewing import order_view
 
 INSTRUMENT = Instrument(
     symbol="BTCUSDT", base=Asset("BTC", 8), quote=Asset("USDT", 8), tick_units=1_000_000, lot_units=1_000

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from polaris_synapse.agents.core import standing
-from polaris_synapse.agents.core.accounts import ACCOUNTS_MAX, AccountBook
 from polaris_synapse.agents.core.deliberation import Place, begin, finish, finish_overdue, in_order, take_answer
 from polaris_synapse.agents.core.evidence import EVERY_SYMBOL, EVIDENCE_SYMBOLS_MAX, item_of, keep
+from polaris_synapse.agents.core.following import Following
 from polaris_synapse.agents.core.flow import NANOSECONDS
 from polaris_synapse.agents.core.market import CANDLE_SECONDS, Market, market_key
 from polaris_synapse.agents.core.reflection import Memory
@@ -29,7 +29,7 @@ from polaris_synapse.agents.core.tracking import (
     follow_execution,
     follow_order,
 )
-from polaris_synapse.bus.core import NOTHING, Handler, decode_state, dispatch, encode_state, hash_state
+from polaris_synapse.bus.core import NOTHING, decode_state, encode_state, hash_state
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.messages import Answer, Message
 from polaris_synapse.domain.money import Asset
@@ -43,15 +43,15 @@ ANALYSE_SPACING_NS: Final = NANOSECONDS
 STANDING_SECONDS: Final = 10
 
 
-class AgentsCore:
+class AgentsCore(Following):
     """The analysts, pure. ``valuation`` is the asset in which mandates and equity are given."""
 
     name = "agents"
 
     def __init__(self, *, valuation: Asset, partition: int = 0) -> None:
         self._place = Place(valuation=valuation, partition=partition)
-        self._state = AgentsState()
-        self._handlers: dict[type[Message], Handler] = {
+        super().__init__(AgentsState())
+        self._handlers |= {
             m.Tick: self._tick,
             m.HostStarted: self._host_started,
             m.ListInstrument: self._list_instrument,
@@ -60,11 +60,6 @@ class AgentsCore:
             m.AnalyseNow: self._analyse_now,
             m.SetMandate: self._set_mandate,
             m.MarketSummary: self._market_summary,
-            m.BalanceChanged: self._balance_changed,
-            m.PositionChanged: self._position_changed,
-            m.AccountMetrics: self._account_metrics,
-            m.OrderUpdated: self._order_updated,
-            m.ExecutionRecorded: self._execution_recorded,
             m.ProposalClosed: self._proposal_closed,
             m.ApprovalChanged: self._approval_changed,
             m.SetStanding: lambda c: standing.set_standing(self._state.standing, self._around(), c),
@@ -74,15 +69,6 @@ class AgentsCore:
             m.SentimentScored: self._evidence,
             m.OnchainObserved: self._evidence,
         }
-
-    def apply(self, message: Message, /) -> Sequence[Message]:
-        """Fold one message. The core's clock is the latest time of all it has folded."""
-        state = self._state
-        if message.time_ns > state.clock_ns:
-            state.clock_ns = message.time_ns
-        handler = self._handlers.get(type(message))
-        # The table's own look-up, since this is called six times an order; what is not in it is a bug.
-        return dispatch(self._handlers, message, self.name) if handler is None else handler(message)
 
     def snapshot(self) -> bytes:
         """The whole state."""
@@ -133,35 +119,6 @@ class AgentsCore:
             return NOTHING
         state.evidence[symbol] = keep(state.evidence.get(symbol, []), item)
         return NOTHING
-
-    def _balance_changed(self, message: m.BalanceChanged) -> Sequence[Message]:
-        account = self._state.accounts.get(message.account) or self._new_account(message.account)
-        if account is not None:
-            account.take_balance(message)
-        return NOTHING
-
-    def _position_changed(self, message: m.PositionChanged) -> Sequence[Message]:
-        account = self._state.accounts.get(message.account) or self._new_account(message.account)
-        if account is not None:
-            account.take_position(message)
-        return NOTHING
-
-    def _account_metrics(self, message: m.AccountMetrics) -> Sequence[Message]:
-        account = self._state.accounts.get(message.account) or self._new_account(message.account)
-        if account is not None:
-            account.take_metrics(message)
-        return NOTHING
-
-    def _new_account(self, name: str) -> AccountBook | None:
-        """A book for an account. Those without an agent get one too, so that an agent set up later knows its own."""
-        accounts = self._state.accounts
-        if len(accounts) >= ACCOUNTS_MAX and not self._is_traded(name):
-            return None
-        account = accounts[name] = AccountBook()
-        return account
-
-    def _is_traded(self, account: str) -> bool:
-        return any(agent.settings.account == account for agent in self._state.agents.values())
 
     # Commands.
 
@@ -302,12 +259,9 @@ class AgentsCore:
         revised = follow_approval(tracked, message.approval, self._state.clock_ns)
         return (revised,) if revised is not None else NOTHING
 
-    def _order_updated(self, message: m.OrderUpdated) -> Sequence[Message]:
+    def _own_order_updated(self, message: m.OrderUpdated) -> Sequence[Message]:
         order = message.order
         request = order.request
-        # Most orders are nobody's decision and nobody's instruction.
-        if not request.decision_id and not request.client_order_id.startswith(standing.CLIENT_ORDER_ID_PREFIX):
-            return NOTHING
         fired = standing.on_order(self._state.standing, self._around(), message)
         if fired:
             return fired
@@ -325,8 +279,8 @@ class AgentsCore:
         self._drop_if_done(tracked)
         return (revised,) if revised is not None else NOTHING
 
-    def _execution_recorded(self, message: m.ExecutionRecorded) -> Sequence[Message]:
-        tracked = self._state.tracked.get(message.decision_id) if message.decision_id else None
+    def _own_execution(self, message: m.ExecutionRecorded) -> Sequence[Message]:
+        tracked = self._state.tracked.get(message.decision_id)
         if tracked is None or tracked.record.order_id != message.order_id:
             return NOTHING
         instrument = self._state.instruments[tracked.record.symbol]

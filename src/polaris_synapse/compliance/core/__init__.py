@@ -8,6 +8,11 @@ Screening lists belong beside ``kyc``, market surveillance beside ``aml`` (it is
 updates), cases beside ``alerts``.
 """
 
+from polaris_synapse.compiled import compiled_folders
+
+# Compiled modules, where they are there, come before their sources. So this stands before the first of them.
+__path__ = [*compiled_folders(__name__), *__path__]
+
 from polaris_synapse.compliance.core.machine import ComplianceCore
 
 __all__ = ["ComplianceCore"]

@@ -99,7 +99,7 @@ class TransactionMonitor:
         alerts += self._new_account(activity, account, time_ns, abs(value), trigger)
         return alerts
 
-    def on_execution(self, message: ExecutionRecorded, *, opened_time_ns: int | None) -> list[ComplianceAlert]:
+    def on_execution(self, message: ExecutionRecorded, opened_time_ns: int | None) -> list[ComplianceAlert]:
         """Judge an execution."""
         account, time_ns = message.account, message.time_ns
         activity = self._activities.touch(account, time_ns, opened_time_ns=opened_time_ns)

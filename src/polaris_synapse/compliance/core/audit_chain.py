@@ -10,6 +10,7 @@ The chain begins at sequence 1 with ``previous_hash = SHA-256("polaris-synapse a
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +23,7 @@ SUBJECT_CHARACTERS_MAX = 200
 ACTOR_CHARACTERS_MAX = 200
 
 
-class _Content(Struct, frozen=True, gc=False):
+class Content(Struct, frozen=True, gc=False):
     """What is hashed of an entry beside ``previous_hash``. The order of the fields is part of the format."""
 
     action: str
@@ -33,7 +34,7 @@ class _Content(Struct, frozen=True, gc=False):
     time_ns: int
 
 
-_ENCODER = msgspec.json.Encoder()
+ENCODER: Final = msgspec.json.Encoder()
 
 
 def genesis_hash(partition: int = 0) -> str:
@@ -45,7 +46,7 @@ def entry_hash(
     previous_hash: str, *, sequence: int, time_ns: int, actor: str, action: str, subject: str, detail: str
 ) -> str:
     """The hash of an entry with these fields after ``previous_hash``, 64 hex digits."""
-    content = _ENCODER.encode(_Content(action, actor, detail, sequence, subject, time_ns))
+    content = ENCODER.encode(Content(action, actor, detail, sequence, subject, time_ns))
     return sha256(previous_hash.encode("utf-8") + content).hexdigest()
 
 
@@ -67,23 +68,3 @@ class AuditHead(Struct):
 
     sequence: int
     head_hash: str
-
-    def append(self, *, time_ns: int, actor: str, action: str, subject: str, detail: str) -> AuditEntry:
-        """The next entry; the head moves onto it."""
-        sequence, previous = self.sequence + 1, self.head_hash
-        actor, subject = actor[:ACTOR_CHARACTERS_MAX], subject[:SUBJECT_CHARACTERS_MAX]
-        detail = detail[:DETAIL_CHARACTERS_MAX]
-        # ``entry_hash`` of these, written out: every order makes two entries.
-        content = _ENCODER.encode(_Content(action, actor, detail, sequence, subject, time_ns))
-        digest = sha256(previous.encode() + content).hexdigest()
-        self.sequence, self.head_hash = sequence, digest
-        return AuditEntry(
-            time_ns=time_ns,
-            sequence=sequence,
-            actor=actor,
-            action=action,
-            subject=subject,
-            detail=detail,
-            previous_hash=previous,
-            entry_hash=digest,
-        )

@@ -1,4 +1,4 @@
-"""What is worth an entry in the audit log, and how it reads there.
+"""What beside orders and executions (``recording``) is worth an entry in the audit log, and how it reads there.
 
 Actions are ``subject.verb`` names and part of the record's format. A command that another room answers is recorded as
 asked (``limits.set``); what came of it follows as that room's own facts. Details are for people: plain text, exact
@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct
 
 from polaris_synapse.compliance.core.valuation import Valuation
-from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     AgentControl,
     ApprovalChanged,
@@ -22,7 +21,6 @@ from polaris_synapse.domain.messages import (
     AuditNote,
     BreakChanged,
     BreakerChanged,
-    ExecutionRecorded,
     HoldingLimitChanged,
     HostStarted,
     KillLevelChanged,
@@ -30,7 +28,6 @@ from polaris_synapse.domain.messages import (
     LimitBreached,
     ListInstrument,
     Message,
-    OrderUpdated,
     Posting,
     ReenableAccount,
     SetAgents,
@@ -40,8 +37,6 @@ from polaris_synapse.domain.messages import (
     SetMandate,
     StandingChanged,
 )
-from polaris_synapse.domain.money import format_units
-from polaris_synapse.domain.orders import Order, OrderEvent, OrderRequest, OrderState
 
 #: Who acts where no person, key or agent asked for it.
 DESK: Final = "desk"
@@ -58,80 +53,7 @@ class Record(Struct, frozen=True, gc=False):
     detail: str
 
 
-#: Steps in an order's life that are recorded, by their event. Partial fills are not: their executions are.
-_ORDER_ACTIONS: Final[dict[OrderEvent, str]] = {
-    OrderEvent.FILL: "order.filled",
-    OrderEvent.CANCEL: "order.cancelled",
-    OrderEvent.EXPIRE: "order.expired",
-    OrderEvent.REJECT: "order.rejected",
-    OrderEvent.LOSE: "order.unknown",
-    OrderEvent.REPLACE: "order.replaced",
-    OrderEvent.REQUEST_CANCEL: "order.cancel_requested",
-    OrderEvent.REQUEST_REPLACE: "order.replace_requested",
-}
-#: What is recorded of an order that comes without an event, by its state: risk's own decision about it.
-_ORDER_DECISIONS: Final[dict[OrderState, str]] = {
-    OrderState.APPROVED: "order.accepted",
-    OrderState.REFUSED: "order.refused",
-}
-
 _JSON = msgspec.json.Encoder()
-
-
-def order_record(message: OrderUpdated, instrument: Instrument | None) -> Record | None:
-    """The record of an order's step, or None for the steps between."""
-    order = message.order
-    action = _ORDER_DECISIONS.get(order.state) if message.event is None else _ORDER_ACTIONS.get(message.event)
-    if action is None:
-        return None
-    request = order.request
-    order_id = order.order_id
-    subject = f"order:{order_id}" if order_id else f"order:{request.account}/{request.client_order_id}"
-    detail = _order_text(order, request, instrument)
-    if order.filled_lots:
-        detail += f", filled {_quantity(order.filled_lots, instrument)}"
-    if order.reason:
-        detail += f", {order.reason.name}"
-        if order.detail:
-            detail += f": {order.detail}"
-    return Record(message.actor or DESK, action, subject, detail)
-
-
-def _order_text(order: Order, request: OrderRequest, instrument: Instrument | None) -> str:
-    if request.quote_amount_units:
-        amount = f"for {request.quote_amount_units} quote minor units"
-    else:
-        amount = _quantity(order.quantity_lots, instrument)
-    price = f" at {_price(order.price_ticks, instrument)}" if order.price_ticks else ""
-    if order.stop_price_ticks:
-        price += f" stop {_price(order.stop_price_ticks, instrument)}"
-    # An f-string asks each name of an enumeration how it wants to be written, which costs more than the writing.
-    text = "".join((  # noqa: FLY002  # for the reason above
-        "account ", request.account, ", ", request.side, " ", amount, " ", request.symbol, " ", request.type, price,
-        " ", request.time_in_force, ", client order id ", request.client_order_id,
-    ))  # fmt: skip
-    return f"{text}, decision {request.decision_id}" if request.decision_id else text
-
-
-def _quantity(lots: int, instrument: Instrument | None) -> str:
-    return f"{lots} lots" if instrument is None else format_units(lots * instrument.lot_units, instrument.base.decimals)
-
-
-def _price(ticks: int, instrument: Instrument | None) -> str:
-    if instrument is None:
-        return f"{ticks} ticks"
-    return format_units(ticks * instrument.tick_units, instrument.quote.decimals)
-
-
-def execution_record(message: ExecutionRecorded, instrument: Instrument | None) -> Record:
-    """The record of an execution."""
-    fill = message.fill
-    detail = "".join((
-        "account ", message.account, ", order ", str(message.order_id), ", ", message.side, " ",
-        _quantity(fill.quantity_lots, instrument), " ", message.symbol, " at ", _price(fill.price_ticks, instrument),
-        " on ", message.venue, ", trade ", fill.trade_id, ", simulated" if fill.simulated else "",
-    ))  # fmt: skip
-    return Record(DESK, "execution.recorded", f"execution:{message.execution_id}", detail)
 
 
 def customer_leg(message: LedgerPosted) -> Posting | None:

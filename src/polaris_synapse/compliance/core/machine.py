@@ -22,30 +22,23 @@ from polaris_synapse.compliance.core.aml import TransactionMonitor
 from polaris_synapse.compliance.core.audit_chain import AuditHead, genesis_hash
 from polaris_synapse.compliance.core.audit_trail import (
     DESK,
-    FUNDS,
     RECORDS,
     Record,
-    customer_leg,
-    execution_record,
-    funds_record,
-    order_record,
 )
 from polaris_synapse.compliance.core.kyc import kyc_may_move, kyc_moves_from
+from polaris_synapse.compliance.core.recording import Recording, append
+from polaris_synapse.compliance.core.state import ComplianceState
 from polaris_synapse.compliance.core.valuation import Valuation
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     Answer,
-    AuditEntry,
     Command,
     ComplianceAlert,
     ComplianceRules,
-    ExecutionRecorded,
-    LedgerPosted,
     ListInstrument,
     Mark,
     Message,
     OpenAccount,
-    OrderUpdated,
     RestrictInstrument,
     ReviewAlert,
     ReviewKyc,
@@ -61,39 +54,23 @@ STATE_VERSION: Final = 1
 INSTRUMENTS_MAX: Final = 10_000
 
 
-class _State(Struct, kw_only=True):
-    """The snapshot. What is evicted by age is a list here, because a mapping would come back in another order."""
-
-    rules: ComplianceRules
-    audit: AuditHead
-    accounts: dict[str, Account] = field(default_factory=dict)
-    restricted_for_all: set[str] = field(default_factory=set)
-    instruments: dict[str, Instrument] = field(default_factory=dict)
-    marks: dict[str, int] = field(default_factory=dict)
-    activities: list[tuple[str, Activity]] = field(default_factory=list)
-    orders: list[tuple[int, OrderValue]] = field(default_factory=list)
-    alerts: list[ComplianceAlert] = field(default_factory=list)
-
-
-class ComplianceCore:
+class ComplianceCore(Recording):
     """Decides accounts' standing, raises alerts and writes the audit chain.
 
     ``rules`` are in force until the first SetComplianceRules in the log; a desk keeps them the same for the life of
     its log. A snapshot carries the rules in force.
     """
 
-    name: str = "compliance"
+    name = "compliance"
 
     def __init__(self, rules: ComplianceRules | None = None, *, partition: int = 0) -> None:
-        self._state = _State(
-            rules=rules or ComplianceRules(), audit=AuditHead(sequence=0, head_hash=genesis_hash(partition))
-        )
-        self._handlers: dict[type[Message], Handler] = {
+        head = AuditHead(sequence=0, head_hash=genesis_hash(partition))
+        state = ComplianceState(rules=rules or ComplianceRules(), audit=head)
+        self._activities = Activities()
+        super().__init__(state, *_derived(state, self._activities))
+        self._handlers |= {
             Tick: self._on_tick,
             Mark: self._on_mark,
-            OrderUpdated: self._on_order,
-            ExecutionRecorded: self._on_execution,
-            LedgerPosted: self._on_ledger,
             OpenAccount: self._on_open_account,
             ReviewKyc: self._on_review_kyc,
             SetSanctionsHold: self._on_sanctions_hold,
@@ -105,21 +82,6 @@ class ComplianceCore:
         for recorded, record_of in RECORDS.items():
             self._handlers[recorded] = self._recorder(record_of)
         self._handlers[ListInstrument] = self._on_list_instrument
-        self._activities = Activities()
-        self._alerts = AlertBox()
-        self._derive()
-
-    def _derive(self) -> None:
-        """Make what follows from the state and is not part of it."""
-        state = self._state
-        self._valuation = Valuation(state.rules.valuation_asset, state.instruments, state.marks)
-        self._monitor = TransactionMonitor(state.rules, self._activities, self._valuation)
-
-    def apply(self, message: Message, /) -> Sequence[Message]:
-        """Fold one message. Raises UnexpectedMessageError for a type that the inbox does not carry."""
-        handler = self._handlers.get(type(message))
-        # The table's own look-up, since this is called four times an order; what is not in it is a bug.
-        return dispatch(self._handlers, message, self.name) if handler is None else handler(message)
 
     def snapshot(self) -> bytes:
         """The whole state, versioned."""
@@ -131,14 +93,14 @@ class ComplianceCore:
 
     def restore(self, snapshot: bytes, /) -> None:
         """Replace the state by a snapshot's, its rules included. Raises SnapshotError when it is not one of ours."""
-        state = decode_state(STATE_VERSION, _State, snapshot)
+        state = decode_state(STATE_VERSION, ComplianceState, snapshot)
         self._state = state
         self._activities = Activities()
         self._activities.by_account = dict(state.activities)
         self._activities.by_order = dict(state.orders)
         self._alerts = AlertBox()
         self._alerts.waiting = {alert.alert_id: alert for alert in state.alerts}
-        self._derive()
+        self._valuation, self._monitor = _derived(state, self._activities)
 
     def state_hash(self) -> str:
         """A hash of the state, equal for equal states in every process."""
@@ -160,34 +122,6 @@ class ComplianceCore:
             self._state.marks[message.symbol] = message.mark_ticks
         return NOTHING
 
-    def _on_order(self, message: OrderUpdated) -> Sequence[Message]:
-        instrument = self._state.instruments.get(message.order.request.symbol)
-        record = order_record(message, instrument)
-        return NOTHING if record is None else (self._entry(record, message.time_ns),)
-
-    def _on_execution(self, message: ExecutionRecorded) -> Sequence[Message]:
-        record = execution_record(message, self._state.instruments.get(message.symbol))
-        entry = self._entry(record, message.time_ns)
-        alerts = self._monitor.on_execution(message, opened_time_ns=self._opened_time_ns(message.account))
-        return (entry, *self._raise(alerts)) if alerts else (entry,)
-
-    def _on_ledger(self, message: LedgerPosted) -> Sequence[Message]:
-        if message.cause != FUNDS:
-            return NOTHING
-        leg = customer_leg(message)
-        entry = self._entry(funds_record(message, leg, self._valuation), message.time_ns)
-        if leg is None:
-            return (entry,)
-        alerts = self._monitor.on_funds(
-            account=message.account,
-            opened_time_ns=self._opened_time_ns(message.account),
-            time_ns=message.time_ns,
-            entry_id=message.entry_id,
-            asset=leg.asset,
-            units=leg.units,
-        )
-        return (entry, *self._raise(alerts))
-
     def _on_list_instrument(self, message: ListInstrument) -> Sequence[Message]:
         instrument, instruments = message.instrument, self._state.instruments
         known = instruments.get(instrument.symbol)
@@ -199,11 +133,11 @@ class ComplianceCore:
         if not changes_steps and (known is not None or len(instruments) < INSTRUMENTS_MAX):
             instruments[instrument.symbol] = instrument
             self._valuation.listed(instrument)
-        return (self._entry(RECORDS[ListInstrument](message), message.time_ns),)
+        return (append(self._state.audit, RECORDS[ListInstrument](message), message.time_ns),)
 
     def _recorder(self, record_of: Callable[[Message], Record]) -> Handler:
         def record(message: Message) -> Sequence[Message]:
-            return (self._entry(record_of(message), message.time_ns),)
+            return (append(self._state.audit, record_of(message), message.time_ns),)
 
         return record
 
@@ -287,7 +221,7 @@ class ComplianceCore:
         detail = _noted(command.symbol, command.note)
         if account is not None:
             return self._changed(command, account, action, detail)
-        entry = self._entry(Record(command.actor or DESK, action, f"account:{EVERY_ACCOUNT}", detail), command.time_ns)
+        entry = append(self._state.audit, Record(command.actor or DESK, action, f"account:{EVERY_ACCOUNT}", detail), command.time_ns)
         standings = [self._standing(state.accounts[name], command.time_ns) for name in sorted(state.accounts)]
         return (_done(command), *standings, entry)
 
@@ -300,7 +234,7 @@ class ComplianceCore:
             return (_refused(command, reason, detail),)
         text = _noted(f"{alert.status}, account {alert.account}", command.note)
         record = Record(command.actor or DESK, "alert.reviewed", f"alert:{alert.alert_id}", text)
-        return (_done(command), alert, self._entry(record, command.time_ns))
+        return (_done(command), alert, append(self._state.audit, record, command.time_ns))
 
     def _on_rules(self, command: SetComplianceRules) -> Sequence[Message]:
         """Takes every set of rules that can be; the windows are counted afresh where their length changed."""
@@ -317,15 +251,11 @@ class ComplianceCore:
             if getattr(rules, name) != getattr(state.rules, name)
         )
         state.rules = rules
-        self._derive()
+        self._valuation, self._monitor = _derived(state, self._activities)
         record = Record(command.actor or DESK, "rules.changed", "rules:transactions", changes)
-        return (_done(command), self._entry(record, command.time_ns))
+        return (_done(command), append(self._state.audit, record, command.time_ns))
 
     # Helpers
-
-    def _opened_time_ns(self, account: str) -> int | None:
-        found = self._state.accounts.get(account)
-        return None if found is None else found.opened_time_ns
 
     def _account(self, command: Command, name: str, note: str) -> Account | Answer:
         """The account a command is about, or the refusal: a note that is too long, an account that is not there."""
@@ -339,32 +269,17 @@ class ComplianceCore:
         return (
             _done(command),
             self._standing(account, command.time_ns),
-            self._entry(record, command.time_ns),
+            append(self._state.audit, record, command.time_ns),
         )
 
     def _standing(self, account: Account, time_ns: int) -> Message:
         return account.standing(restricted_for_all=self._state.restricted_for_all, time_ns=time_ns)
 
-    def _raise(self, alerts: Sequence[ComplianceAlert]) -> list[Message]:
-        """New alerts with their audit entries, and whatever alert had to make room for them."""
-        messages: list[Message] = []
-        for alert in alerts:
-            pushed_out = self._alerts.add(alert)
-            for action, said in (("alert.raised", alert), ("alert.left_unreviewed", pushed_out)):
-                if said is not None:
-                    detail = f"{said.severity} {said.rule}, account {said.account}: {said.summary}"
-                    record = Record(DESK, action, f"alert:{said.alert_id}", detail)
-                    messages += (said, self._entry(record, alert.time_ns))
-        return messages
 
-    def _entry(self, record: Record, time_ns: int) -> AuditEntry:
-        return self._state.audit.append(
-            time_ns=time_ns,
-            actor=record.actor,
-            action=record.action,
-            subject=record.subject,
-            detail=record.detail,
-        )
+def _derived(state: ComplianceState, activities: Activities) -> tuple[Valuation, TransactionMonitor]:
+    """What follows from the state and is not part of it."""
+    valuation = Valuation(state.rules.valuation_asset, state.instruments, state.marks)
+    return valuation, TransactionMonitor(state.rules, activities, valuation)
 
 
 def _done(command: Command) -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from polaris_synapse.domain.instruments import PARTS_PER_MILLION, Instrument, InstrumentStatus
@@ -13,6 +12,7 @@ from polaris_synapse.domain.messages import BookChanged, BookStatusChanged, Mess
 from polaris_synapse.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderRequest, OrderType, TimeInForce
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.matching.core.books import new_book
+from polaris_synapse.matching.core.holdings import Holding, MarketState
 from polaris_synapse.matching.core.order_lists import Lists, settle_owed, steps
 from polaris_synapse.matching.core.port import (
     COLUMN_MAX,
@@ -23,14 +23,13 @@ from polaris_synapse.matching.core.port import (
     TRADES,
     TRADING,
     BookSettings,
-    BookState,
     CommandRow,
     EventKind,
     EventRow,
     Operation,
     order_flags,
 )
-from polaris_synapse.matching.core.statistics import Minute, RollingDay
+from polaris_synapse.matching.core.statistics import RollingDay
 
 DAY_NS: Final = 86_400 * 10**9
 #: How many orders a book holds, how many events one command may make, and how many ended orders it can still name.
@@ -82,38 +81,6 @@ _ON_LEVEL: Final = frozenset(
 )
 
 
-class Holding(Struct, gc=False):
-    """An order on the book as its owner knows it. ``by_quote``: it counts in quote money; ``traded_lots`` in all."""
-
-    order_id: int
-    account: str
-    quantity_lots: int
-    by_quote: bool = False
-    traded_lots: int = 0
-    acknowledged: bool = False
-
-
-class MarketState(Struct, frozen=True, kw_only=True):
-    """All that a market knows. ``accounts``: their numbers on the book are their places here, from 1.
-
-    ``lists``: lists whose orders end each other; ``owed``: orders that end when the book leaves its halt.
-    """
-
-    instrument: Instrument
-    book: BookState
-    accounts: list[str]
-    holdings: list[Holding]
-    ended: list[tuple[int, str]]
-    sequence: int
-    placed: int
-    rejected: int
-    trades: int
-    day: int
-    minutes: list[Minute]
-    lists: list[tuple[int, list[int]]] = []
-    owed: list[int] = []
-
-
 def book_settings(instrument: Instrument, *, stepwise: bool = False) -> BookSettings:
     """The guards that an instrument asks of its book. ``stepwise``: it holds orders of lists."""
     return BookSettings(
@@ -129,13 +96,33 @@ def book_settings(instrument: Instrument, *, stepwise: bool = False) -> BookSett
 class Market:
     """A book with names on it: takes commands, gives messages."""
 
+    __slots__ = (
+        "_multiplier",
+        "_received",
+        "accounts",
+        "book",
+        "day",
+        "ended",
+        "holdings",
+        "instrument",
+        "lists",
+        "owed",
+        "placed",
+        "rejected",
+        "sequence",
+        "statistics",
+        "symbol",
+        "trades",
+    )
+
     def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
         self._adopt(instrument)
         self.book = new_book(book_settings(instrument), status=STATUS_CODES[instrument.status])
         self.accounts: dict[str, int] = {}
         self.holdings: dict[int, Holding] = {}
         self.ended: dict[int, str] = {}
-        self.lists = Lists()
+        self.lists: Lists = Lists()
         self.owed: list[int] = []
         self.sequence = 0
         self.placed = 0
@@ -189,7 +176,7 @@ class Market:
         out: list[Message] = []
         touched: dict[tuple[int, int], None] = {}
         events: Iterable[EventRow]
-        if self.lists:
+        if self.lists.orders:
             seen: list[EventRow] = []
             events = steps(self, row, seen, COMMAND_EVENTS_MAX)
         else:

@@ -23,7 +23,8 @@ from polaris_synapse.domain.messages import (
 )
 from polaris_synapse.domain.orders import OrderEvent
 from polaris_synapse.domain.reasons import Reason
-from polaris_synapse.matching.core.market import Market, MarketState
+from polaris_synapse.matching.core.holdings import MarketState
+from polaris_synapse.matching.core.market import Market
 from polaris_synapse.matching.core.order_lists import place_list
 from polaris_synapse.matching.core.port import Operation, PriceLevel
 

@@ -33,6 +33,8 @@ _ENDING: Final = frozenset(
 class Lists:
     """Lists whose orders still end each other, by id, with their orders."""
 
+    __slots__ = ("_list_of", "orders")
+
     def __init__(self, lists: Sequence[tuple[int, Sequence[int]]] = ()) -> None:
         self.orders: dict[int, tuple[int, ...]] = {}
         self._list_of: dict[int, int] = {}

@@ -75,7 +75,9 @@ def build(root: Path) -> list[Path] | str:
     book_folder, built = root.joinpath(SOURCE, *BOOK.split(".")[:-1]), root / BUILT
     remove_modules(book_folder)
     packages = declarations(root)
-    stale = {package: declared for package, declared in packages.items() if seen(declared) != seen_before(built / package)}
+    stale = {
+        package: declared for package, declared in packages.items() if seen(declared) != seen_before(built / package)
+    }
     with tempfile.TemporaryDirectory(prefix="polaris-build-") as work:
         made = compile_all(root, stale.values(), Path(work))
         if isinstance(made, str):
@@ -137,7 +139,9 @@ def note_sources(root: Path, folder: Path, declared: Declared) -> None:
 
     packages = {module.rpartition(".")[0] for module in declared.sources} | set(declared.sources)
     paths = {name: path for name, path in sources(root, sorted(packages)) if name in declared.sources}
-    names = [f"{name if path.stem == '__init__' else name.rpartition('.')[0]} {path.name}" for name, path in paths.items()]
+    names = [
+        f"{name if path.stem == '__init__' else name.rpartition('.')[0]} {path.name}" for name, path in paths.items()
+    ]
     lines = [digest_of(path.read_bytes() for path in paths.values()), *names]
     (folder / BUILT_FROM).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -106,7 +106,7 @@ environment_hash() {
     {
         printf '%s\n' "$POLARIS_ROOT" "${POLARIS_PURE_PYTHON:-}"
         cat "$POLARIS_ROOT/hatch_build.py" "$POLARIS_ROOT"/src/polaris_synapse/matching/core/native/*.p?[dx]
-        cat "$POLARIS_ROOT"/src/polaris_synapse/{domain,domain/messages,risk/core,risk/core/native}/*.py
+        cat "$POLARIS_ROOT"/src/polaris_synapse/{compiled,domain,domain/messages,*/core,bus,order_gateway}/*.py
         cat "$POLARIS_ROOT/uv.lock" "$POLARIS_ROOT/pyproject.toml" "$POLARIS_VENV/pyvenv.cfg"
     } | sha256sum | cut -d ' ' -f 1
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 from msgspec.structs import replace
-from tests.unit.risk.forms import plain_core, plain_module
+from tests.forms import COMPLIANCE, RISK, plain_modules
 from typer.testing import CliRunner
 
 from polaris_synapse.cli import simulate
@@ -93,11 +93,14 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTED: dict[str, tuple[Plant, set[str]]] = {}
 
 
-# Bugs are planted in the plain form of the risk core.
-RiskCore = plain_core()
-answers, check_limits, ledger, orders, replacements, reports = map(
-    plain_module, ("answers", "check_limits", "ledger", "orders", "replacements", "reports")
+# Bugs are planted in the plain form of the cores.
+RiskCore = plain_modules(RISK)[RISK].RiskCore
+answers, check_limits, ledger, orders, replacements, reports = (
+    plain_modules(RISK)[f"{RISK}.{name}"]
+    for name in ("answers", "check_limits", "ledger", "orders", "replacements", "reports")
 )
+ComplianceCore = plain_modules(COMPLIANCE)[COMPLIANCE].ComplianceCore
+recording = plain_modules(COMPLIANCE)[f"{COMPLIANCE}.recording"]
 
 
 def planted(*checkers: str) -> Callable[[Plant], Plant]:
@@ -108,6 +111,7 @@ def planted(*checkers: str) -> Callable[[Plant], Plant]:
         def plant_in_plain_core(monkeypatch: pytest.MonkeyPatch) -> None:
             for module in (world_module, final_checks):
                 monkeypatch.setattr(module, "RiskCore", RiskCore)
+            monkeypatch.setattr(world_module, "ComplianceCore", ComplianceCore)
             plant(monkeypatch)
 
         PLANTED[plant.__name__] = (plant_in_plain_core, set(checkers))
@@ -175,14 +179,14 @@ def leg_of_a_posting_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 @planted("audit_chain")
 def audit_entry_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The chain moves on by an entry that nobody gets."""
-    original = AuditHead.append
+    original = recording.append
 
-    def append(self: AuditHead, **fields: Any) -> Any:
-        if self.sequence == 60:
-            original(self, **fields)
-        return original(self, **fields)
+    def append(head: AuditHead, *record: Any) -> Any:
+        if head.sequence == 60:
+            original(head, *record)
+        return original(head, *record)
 
-    monkeypatch.setattr(AuditHead, "append", append)
+    monkeypatch.setattr(recording, "append", append)
 
 
 @planted("order_table")
@@ -214,7 +218,8 @@ def state_outside_of_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def apply(self: Any, message: Message, /) -> Sequence[Message]:
         self.__dict__["applied"] = applied = self.__dict__.get("applied", 0) + 1
         self._desk.state.entry_number += applied % 64 == 0
-        return original(self, message)
+        said: Sequence[Message] = original(self, message)
+        return said
 
     monkeypatch.setattr(RiskCore, "apply", apply)
 

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from polaris_synapse.compliance.audit import AuditReport, Tampering, verify_audit
 from polaris_synapse.compliance.checkpoints import Checkpoint, sign_checkpoint
 from polaris_synapse.compliance.core.audit_chain import AuditHead, genesis_hash
+from polaris_synapse.compliance.core.audit_trail import Record
+from polaris_synapse.compliance.core.recording import append
 from polaris_synapse.compliance.merkle import MerkleFrontier
 from polaris_synapse.domain.messages import AuditEntry
 
@@ -25,9 +27,7 @@ FIELDS = ("time_ns", "actor", "action", "subject", "detail", "previous_hash", "e
 def chain(texts: list[str], start: AuditHead | None = None) -> list[AuditEntry]:
     """A well-made chain with these details."""
     head = start or AuditHead(0, genesis_hash())
-    return [
-        head.append(time_ns=n, actor="user:a", action="x.y", subject="s", detail=text) for n, text in enumerate(texts)
-    ]
+    return [append(head, Record("user:a", "x.y", "s", text), n) for n, text in enumerate(texts)]
 
 
 def sign(entries: list[AuditEntry], sizes: tuple[int, ...], key: Ed25519PrivateKey = KEY) -> list[Checkpoint]:

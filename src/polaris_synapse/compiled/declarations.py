@@ -236,9 +236,9 @@ def _module_declarations(
             words.add(found.name)
     # Variables can hold what a module never names.
     for other in sorted(sources.compiled - {module}):
-        for node in sources.trees[other].body:
-            if isinstance(node, ast.ClassDef) and slots_of(node) is not None and node.name in words:
-                taken.append(f"from {other} cimport {node.name}")
+        classes = (node for node in sources.trees[other].body if isinstance(node, ast.ClassDef))
+        names = [node.name for node in classes if slots_of(node) is not None and node.name in words]
+        taken += [f"from {other} cimport {name}" for name in names]
     here = {name for origin, name in sources.imports[module].values() if (origin, name) in layouts}
     named = sorted({name for _, name in layouts if name in words} | here)
     structs = [f"from {home} cimport {', '.join(named)}"] if named else []

@@ -150,7 +150,10 @@ def c_makers(sources: Sources, layouts: Layouts, names: dict[Maker, str]) -> lis
             f"    static PyObject *polaris_make_{name}({arguments}) {{",
             "        PyObject *self = polaris_new(type);",
             "        if (!self) return NULL;",
-            *(f"        *(PyObject **)&((Polaris{name} *)self)->{field} = Py_NewRef(value_{field});" for field in fields),
+            *(
+                f"        *(PyObject **)&((Polaris{name} *)self)->{field} = Py_NewRef(value_{field});"
+                for field in fields
+            ),
             "        return polaris_made(self);",
             "    }",
         ]
@@ -162,7 +165,9 @@ def c_signatures(sources: Sources, layouts: Layouts, names: dict[Maker, str]) ->
     lines: list[str] = []
     for module, name in sorted({maker.struct for maker in names}):
         fields = sources.fields(layouts[module, name]) or {}
-        lines.append(f"    {name} polaris_make_{name}({', '.join(['object type', *(f'object value_{one}' for one in fields)])})")
+        lines.append(
+            f"    {name} polaris_make_{name}({', '.join(['object type', *(f'object value_{one}' for one in fields)])})"
+        )
     return lines
 
 

@@ -99,7 +99,9 @@ class Sources:
         """Whether making one is setting its fields and nothing else."""
         lines = self._struct_line(found)
         return lines is not None and not any(
-            isinstance(item, ast.FunctionDef) and item.name == "__post_init__" for one in lines for item in one.node.body
+            isinstance(item, ast.FunctionDef) and item.name == "__post_init__"
+            for one in lines
+            for item in one.node.body
         )
 
     def _struct_line(self, found: Class) -> list[Class] | None:

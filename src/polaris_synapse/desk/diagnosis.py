@@ -14,11 +14,11 @@ from typing import Final, Literal
 import httpx2
 from msgspec import Struct
 
+from polaris_synapse.compiled import cores_in_use, plain_packages
 from polaris_synapse.desk.loading import ConfigurationError, find_config, load_settings
 from polaris_synapse.desk.place import DeskPlace, default_data_directory, operator_key_file, running_place
 from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.matching.core.books import BOOK_IN_USE, BOOK_IS_COMPILED
-from polaris_synapse.risk.core.native import RISK_CORE_IN_USE, RISK_CORE_IS_COMPILED
 
 _DISK_BYTES_MIN: Final = 1_000_000_000
 _SKEW_MS_MAX: Final = 1_000
@@ -40,7 +40,7 @@ def diagnose(config: str | None, *, offline: bool) -> list[Finding]:
         _python(),
         _sqlite(),
         Finding("Order book", "good" if BOOK_IS_COMPILED else "note", BOOK_IN_USE),
-        Finding("Risk core", "good" if RISK_CORE_IS_COMPILED else "note", RISK_CORE_IN_USE),
+        Finding("Order path", "note" if plain_packages() else "good", cores_in_use()),
     ]
     try:
         settings = load_settings(config)

@@ -14,8 +14,8 @@ from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway import viewing, views
 from polaris_synapse.order_gateway.limits import spend
-from polaris_synapse.order_gateway.order_parsing import parse_decimal
 from polaris_synapse.order_gateway.order_params import FUNDS_UNITS_MAX, Account, Symbol
+from polaris_synapse.order_gateway.order_parsing import parse_decimal
 from polaris_synapse.order_gateway.service import GatewayService
 from polaris_synapse.web.authentication import Principal, Role
 from polaris_synapse.web.bodies import json_response, path_struct, query_struct, read_struct

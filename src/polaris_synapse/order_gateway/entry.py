@@ -21,8 +21,8 @@ from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.order_gateway.limits import RateLimiter, spend, spend_now
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
-from polaris_synapse.order_gateway.order_parsing import parse_order, parse_price, parse_quantity
 from polaris_synapse.order_gateway.order_params import OrderParams, ReplaceParams
+from polaris_synapse.order_gateway.order_parsing import parse_order, parse_price, parse_quantity
 from polaris_synapse.order_gateway.settings import GatewaySettings
 from polaris_synapse.order_gateway.tracker import OrderTracker
 from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX

@@ -11,8 +11,8 @@ from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.order_lists import ListKind, ListState, OrderList, OrderListRequest
 from polaris_synapse.domain.orders import OrderType, PostOnly, SelfTradePrevention, Side, TimeInForce
 from polaris_synapse.domain.reasons import Reason, explain
-from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.order_params import Account, ClientOrderId, Decimal, OrderParams, Symbol
+from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.viewing import iso_time
 from polaris_synapse.order_gateway.views import OrderView, View
 from polaris_synapse.web.errors import ApiError

@@ -14,12 +14,12 @@ from starlette.types import ASGIApp
 
 from polaris_synapse.bus.clock import Clock
 from polaris_synapse.bus.port import Bus, BusError, SlowConsumerError
+from polaris_synapse.compiled import cores_in_use
 from polaris_synapse.domain.messages import CancelAll, KillLevelChanged, SetLimits
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.domain.topics import EXECUTIONS, RISK_EVENTS
 from polaris_synapse.risk.api import build_api
 from polaris_synapse.risk.core import RiskCore
-from polaris_synapse.compiled import cores_in_use
 from polaris_synapse.risk.core.orders import CANCELS_AT_ONCE_MAX
 from polaris_synapse.risk.emergency import EmergencyStops
 from polaris_synapse.risk.metrics import ALL, RiskMetrics
@@ -83,7 +83,7 @@ class RiskService:
 
     async def run(self) -> None:
         """Run until cancelled. Raises RuntimeError where the core refuses the limits of the settings."""
-        _log.info("risk core", in_use=cores_in_use())
+        _log.info("order path", in_use=cores_in_use())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._put_limits_into_force)
             await self._follow(tasks)

@@ -41,8 +41,8 @@ from polaris_synapse.desk.settings import DeskSettings
 from polaris_synapse.domain.messages import Answer, ComplianceRules, Mark, SetLimits, SubmitOrder
 from polaris_synapse.domain.reasons import Reason
 from polaris_synapse.monitoring.figures import Figure
-from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.order_params import OrderParams
+from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.viewing import order_view
 from polaris_synapse.order_gateway.views import OrderAnswer
 from polaris_synapse.storage.service import StorageService

@@ -7,20 +7,20 @@ from types import FunctionType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.forms import RISK, plain_modules
 from tests.property.risk.test_machine import STREAM, start
 from tests.real_servers import must_be_compiled
-from tests.unit.risk.forms import plain_core
 
+from polaris_synapse.compiled import cores_in_use, plain_packages
 from polaris_synapse.risk.core import RiskCore
-from polaris_synapse.risk.core.native import RISK_CORE_IN_USE, RISK_CORE_IS_COMPILED
 
 #: In continuous integration a compiled form that is missing fails, unless it was left out on purpose.
-pytestmark = pytest.mark.skipif(not RISK_CORE_IS_COMPILED and not must_be_compiled(), reason=RISK_CORE_IN_USE)
+pytestmark = pytest.mark.skipif(bool(plain_packages()) and not must_be_compiled(), reason=cores_in_use())
 
 
 def test_the_compiled_form_is_in_use() -> None:
     """What is compared below are two forms and not one with itself."""
-    assert RISK_CORE_IS_COMPILED, RISK_CORE_IN_USE
+    assert not plain_packages(), cores_in_use()
 
 
 @settings(max_examples=100)
@@ -28,7 +28,7 @@ def test_the_compiled_form_is_in_use() -> None:
 def test_both_forms_say_and_become_the_same(steps: list[tuple[str, int, int, int]], cut: int) -> None:
     """Each takes over from the other's snapshot, and from there on every output and the state are equal."""
     bench, stream = start()
-    core, plain = bench.core, plain_core()(closed_orders_max=5)
+    core, plain = bench.core, plain_modules(RISK)[RISK].RiskCore(closed_orders_max=5)
     plain.restore(core.snapshot())
     for index, step in enumerate(steps):
         if index == cut:
@@ -43,5 +43,5 @@ def test_both_forms_say_and_become_the_same(steps: list[tuple[str, int, int, int
 
 def test_the_plain_form_is_plain() -> None:
     """What the comparison is made with runs Python's own functions, and the one in use does not."""
-    assert isinstance(plain_core().apply, FunctionType)
+    assert isinstance(plain_modules(RISK)[RISK].RiskCore.apply, FunctionType)
     assert not isinstance(RiskCore.apply, FunctionType)

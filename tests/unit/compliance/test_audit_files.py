@@ -26,6 +26,8 @@ from polaris_synapse.compliance.checkpoints import (
     signature_holds,
 )
 from polaris_synapse.compliance.core.audit_chain import AuditHead, genesis_hash
+from polaris_synapse.compliance.core.audit_trail import Record
+from polaris_synapse.compliance.core.recording import append
 from polaris_synapse.compliance.merkle import MerkleFrontier
 from polaris_synapse.domain.messages import AuditEntry
 
@@ -37,10 +39,7 @@ NEW_YEAR_NS = 1_767_225_600 * 10**9
 def chain(count: int, *, step_ns: int = HOUR_NS) -> list[AuditEntry]:
     """A chain with an entry an hour, from New Year on."""
     head = AuditHead(0, genesis_hash())
-    return [
-        head.append(time_ns=NEW_YEAR_NS + n * step_ns, actor="user:ä", action="x.y", subject="s", detail=f"n {n}")
-        for n in range(count)
-    ]
+    return [append(head, Record("user:ä", "x.y", "s", f"n {n}"), NEW_YEAR_NS + n * step_ns) for n in range(count)]
 
 
 def written(directory: Path, entries: list[AuditEntry]) -> AuditLog:

@@ -23,6 +23,8 @@ from tests.unit.compliance.samples import (
 from polaris_synapse.bus.core import SnapshotError, UnexpectedMessageError
 from polaris_synapse.compliance.core import ComplianceCore
 from polaris_synapse.compliance.core.audit_chain import AuditHead, genesis_hash, hash_of
+from polaris_synapse.compliance.core.audit_trail import Record
+from polaris_synapse.compliance.core.recording import append
 from polaris_synapse.domain.instruments import InstrumentStatus
 from polaris_synapse.domain.messages import (
     AgentControl,
@@ -75,9 +77,8 @@ def test_partitions_have_chains_of_their_own() -> None:
 
 def test_entries_have_a_bound() -> None:
     """However long the text that comes in, an entry stays small."""
-    entry = AuditHead(0, genesis_hash()).append(
-        time_ns=1, actor="a" * 10_000, action="x", subject="s" * 10_000, detail="d" * 10_000
-    )
+    record = Record("a" * 10_000, "x", "s" * 10_000, "d" * 10_000)
+    entry = append(AuditHead(0, genesis_hash()), record, 1)
     assert (len(entry.actor), len(entry.subject), len(entry.detail)) == (200, 200, 2_000)
     assert hash_of(entry) == entry.entry_hash
 

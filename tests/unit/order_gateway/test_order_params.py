@@ -10,8 +10,8 @@ import pytest
 from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.money import Asset
 from polaris_synapse.domain.orders import LIMIT_PRICED, STOP_PRICED, OrderRequest, OrderType, Side, TimeInForce
-from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.order_params import OrderParams
+from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.web.errors import ApiError
 
 INSTRUMENT = Instrument(

@@ -8,8 +8,8 @@ from typing import Final
 from polaris_synapse.agents.core import standing
 from polaris_synapse.agents.core.deliberation import Place, begin, finish, finish_overdue, in_order, take_answer
 from polaris_synapse.agents.core.evidence import EVERY_SYMBOL, EVIDENCE_SYMBOLS_MAX, item_of, keep
-from polaris_synapse.agents.core.following import Following
 from polaris_synapse.agents.core.flow import NANOSECONDS
+from polaris_synapse.agents.core.following import Following
 from polaris_synapse.agents.core.market import CANDLE_SECONDS, Market, market_key
 from polaris_synapse.agents.core.reflection import Memory
 from polaris_synapse.agents.core.scoring import score_due

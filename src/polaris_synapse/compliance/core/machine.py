@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from msgspec import Struct, field
-
-from polaris_synapse.bus.core import NOTHING, Handler, decode_state, dispatch, encode_state, hash_state
+from polaris_synapse.bus.core import NOTHING, Handler, decode_state, encode_state, hash_state
 from polaris_synapse.compliance.core.accounts import (
     ACCOUNTS_MAX,
     EVERY_ACCOUNT,
@@ -16,7 +14,7 @@ from polaris_synapse.compliance.core.accounts import (
     new_account,
     problem_with,
 )
-from polaris_synapse.compliance.core.activity import Activities, Activity, OrderValue
+from polaris_synapse.compliance.core.activity import Activities
 from polaris_synapse.compliance.core.alerts import AlertBox
 from polaris_synapse.compliance.core.aml import TransactionMonitor
 from polaris_synapse.compliance.core.audit_chain import AuditHead, genesis_hash
@@ -29,11 +27,9 @@ from polaris_synapse.compliance.core.kyc import kyc_may_move, kyc_moves_from
 from polaris_synapse.compliance.core.recording import Recording, append
 from polaris_synapse.compliance.core.state import ComplianceState
 from polaris_synapse.compliance.core.valuation import Valuation
-from polaris_synapse.domain.instruments import Instrument
 from polaris_synapse.domain.messages import (
     Answer,
     Command,
-    ComplianceAlert,
     ComplianceRules,
     ListInstrument,
     Mark,
@@ -221,7 +217,11 @@ class ComplianceCore(Recording):
         detail = _noted(command.symbol, command.note)
         if account is not None:
             return self._changed(command, account, action, detail)
-        entry = append(self._state.audit, Record(command.actor or DESK, action, f"account:{EVERY_ACCOUNT}", detail), command.time_ns)
+        entry = append(
+            self._state.audit,
+            Record(command.actor or DESK, action, f"account:{EVERY_ACCOUNT}", detail),
+            command.time_ns,
+        )
         standings = [self._standing(state.accounts[name], command.time_ns) for name in sorted(state.accounts)]
         return (_done(command), *standings, entry)
 

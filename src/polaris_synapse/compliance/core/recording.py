@@ -22,8 +22,14 @@ from polaris_synapse.compliance.core.audit_trail import DESK, FUNDS, Record, cus
 from polaris_synapse.compliance.core.state import ComplianceState
 from polaris_synapse.compliance.core.valuation import Valuation
 from polaris_synapse.domain.instruments import Instrument
-from polaris_synapse.domain.messages import AuditEntry, ComplianceAlert, ExecutionRecorded, LedgerPosted, Message
-from polaris_synapse.domain.messages import OrderUpdated
+from polaris_synapse.domain.messages import (
+    AuditEntry,
+    ComplianceAlert,
+    ExecutionRecorded,
+    LedgerPosted,
+    Message,
+    OrderUpdated,
+)
 from polaris_synapse.domain.money import format_units
 from polaris_synapse.domain.orders import Order, OrderEvent, OrderRequest, OrderState
 

@@ -14,7 +14,6 @@ def answer(
     command: Command,
     reason: Reason = Reason.NONE,
     detail: str = "",
-    *,
     order: Order | None = None,
     order_ids: tuple[int, ...] = (),
     duplicate: bool = False,

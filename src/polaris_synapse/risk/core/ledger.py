@@ -26,7 +26,6 @@ def post(
     desk: Desk,
     account: Account,
     postings: tuple[Posting, ...],
-    *,
     cause: str,
     reference: str,
     symbol: str = "",

@@ -7,12 +7,11 @@ starts a day twice nor makes an old price fresh.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec import structs
 
-from polaris_synapse.bus.core import UnexpectedMessageError, decode_state, encode_state, hash_state
+from polaris_synapse.bus.core import decode_state, encode_state, hash_state
 from polaris_synapse.domain.messages import (
     AccountStanding,
     ActivateBreaker,
@@ -63,7 +62,8 @@ from polaris_synapse.risk.core import (
 )
 from polaris_synapse.risk.core.approval_records import expire_due, number_of
 from polaris_synapse.risk.core.breakers import trip
-from polaris_synapse.risk.core.losses import start_day, watch_losses
+from polaris_synapse.risk.core.folding import Folding, Handlers
+from polaris_synapse.risk.core.losses import watch_losses
 from polaris_synapse.risk.core.mandates import mandate_used, mandates_used
 from polaris_synapse.risk.core.state import (
     CLOSED_ORDERS_MAX,
@@ -138,7 +138,7 @@ def _measured_by(desk: Desk, market: Market) -> set[str]:
     return {market.symbol, *followers}
 
 
-_HANDLERS: Final[dict[type[Message], Callable[[Desk, Any], None]]] = {
+_HANDLERS: Final[Handlers] = {
     SubmitOrder: orders.submit,
     OrderReport: reports.take_report,
     CancelOrder: orders.cancel,
@@ -168,7 +168,7 @@ _HANDLERS: Final[dict[type[Message], Callable[[Desk, Any], None]]] = {
 }
 
 
-class RiskCore:
+class RiskCore(Folding):
     """The core of the risk room for one partition of accounts.
 
     ``closed_orders_max`` bounds the ended orders kept for late fills (plus a tenth, they leave in batches). It and
@@ -183,20 +183,9 @@ class RiskCore:
         if not 0 <= partition < PARTITIONS_MAX:
             raise ValueError(f"partition {partition} is not between 0 and {PARTITIONS_MAX - 1}")
         self._closed_orders_max = closed_orders_max
-        self._desk = Desk(RiskState(partition=partition, valuation_asset=valuation_asset), closed_orders_max)
-
-    def apply(self, message: Message, /) -> Sequence[Message]:
-        """Fold one message. Raises UnexpectedMessageError for one that the inbox never carries."""
-        handler = _HANDLERS.get(type(message))
-        if handler is None:
-            raise UnexpectedMessageError(f"{self.name} does not take {type(message).__name__}")
-        desk = self._desk
-        out = desk.out = []
-        desk.time_ns = message.time_ns
-        if message.time_ns >= desk.next_day_ns:
-            start_day(desk)
-        handler(desk, message)
-        return out
+        super().__init__(
+            Desk(RiskState(partition=partition, valuation_asset=valuation_asset), closed_orders_max), _HANDLERS
+        )
 
     def snapshot(self) -> bytes:
         """The whole state, versioned."""

@@ -39,6 +39,7 @@ from polaris_synapse.risk.core.checks import first_refusal
 from polaris_synapse.risk.core.context import OrderContext
 from polaris_synapse.risk.core.ledger import say_balance
 from polaris_synapse.risk.core.list_legs import end_waiting
+from polaris_synapse.risk.core.members import NO_REASON
 from polaris_synapse.risk.core.reservations import settle
 from polaris_synapse.risk.core.state import Account, Desk, MandateUse, OrderRecord
 
@@ -70,7 +71,7 @@ def submit(desk: Desk, command: SubmitOrder) -> None:
     refusal = first_refusal(context)
     if refusal is None:
         record = accept(desk, context)
-        answer(desk, command, order=record.order)
+        answer(desk, command, NO_REASON, "", record.order)
         return
     if refusal.reason is Reason.MANDATE_REQUIRES_APPROVAL and not command.approval_id:
         use = covering_mandate(context)

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, action="append", help="open-loop orders a second; repeatable")
     parser.add_argument("--batch-orders", type=int, default=plan.batch_orders, help="orders in one REST batch")
     parser.add_argument("--only", action="append", choices=KINDS, help="repeatable")
+    parser.add_argument("--slow", action="store_true", help="say where slow orders of the open loops were kept")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
@@ -37,6 +38,7 @@ def main() -> None:
             rates=tuple(arguments.rate or plan.rates),
             batch_orders=arguments.batch_orders,
             only=tuple(arguments.only or ()),
+            slow=arguments.slow,
         ),
         progress_line,
     )

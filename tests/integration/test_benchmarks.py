@@ -12,6 +12,9 @@ from polaris_synapse.testing.core_benchmark import CorePlan, run_core_benchmark
 from polaris_synapse.testing.load_clients import LoadClientError
 from polaris_synapse.testing.order_benchmark import OrderPlan, run_order_benchmark
 from polaris_synapse.testing.order_load import OrderStream, account_names
+from polaris_synapse.testing.slow_orders import slow_orders
+from polaris_synapse.testing.stream_load import Passage
+from polaris_synapse.testing.traced_desk import DeskNotes, OrderNote, TurnNote, WorkNote
 
 
 def test_the_core_path_is_measured_and_profiled(tmp_path: Path) -> None:
@@ -55,6 +58,33 @@ def test_an_acknowledged_order_that_is_not_there_voids_the_figures(
     plan = OrderPlan(directory=tmp_path, seconds=0.1, warm_up_seconds=0.0, connections=1, only=("batch",))
     with pytest.raises(LoadClientError, match="not in the read model"):
         run_order_benchmark(plan, lambda *_: None)
+
+
+def test_slow_orders_are_followed_through_the_desk(tmp_path: Path) -> None:
+    """A desk that takes notes knows when each order of an open loop passed each part, and the parts add up."""
+    plan = OrderPlan(
+        directory=tmp_path, seconds=0.3, warm_up_seconds=0.1, connections=1, rates=(50,), only=("port-open",), slow=True
+    )
+    report = run_order_benchmark(plan, lambda *_: None)
+    assert "order port, open loop at 50/s: " in report.slow[0]
+    assert f" of {report.acknowledged} orders took more than 5 ms" in report.slow[0]
+
+
+def test_a_slow_order_is_put_down_to_what_kept_it() -> None:
+    """Each part has its time, only the slow order is looked into, and what overlapped it is named."""
+    notes = DeskNotes(
+        orders={"a-0": OrderNote(1.001, 1.002, 0), "a-1": OrderNote(2.001, 2.002, 1)},
+        turns=[TurnNote(1.003, 1.033, 1.034, 1, 0.0005, 0.001), TurnNote(2.003, 2.004, 2.0045, 1, 0.0005, 0.0005)],
+        work=[WorkNote("garbage collection 1", 1.0, 1.0005, 0.0005), WorkNote("later", 1.5, 1.6, 0.1)],
+    )
+    passages = [Passage("a-0", 1.0, 1.0, 1.035), Passage("a-1", 2.0, 2.0, 2.0048), Passage("unknown", 3.0, 3.0, 9.0)]
+    lines = list(slow_orders("x", passages, notes))
+    assert lines[0] == "x: 1 of 2 orders took more than 5 ms"
+    commit = next(line for line in lines if line.startswith("  commit "))
+    assert commit.split()[1:] == ["15.50", "30.00", "30.00", "1"]
+    meanwhile = "\n".join(lines[lines.index(next(line for line in lines if "meanwhile" in line)) :])
+    assert "garbage collection 1" in meanwhile
+    assert "later" not in meanwhile
 
 
 def test_the_same_seed_gives_the_same_orders() -> None:

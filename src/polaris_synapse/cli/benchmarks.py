@@ -54,6 +54,7 @@ def orders(
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Orders on their way on each connection.")] = 16,
     rate: Annotated[list[int] | None, typer.Option(min=1, help="Open-loop orders a second; repeatable.")] = None,
     batch_orders: Annotated[int, typer.Option(min=1, max=100, help="Orders in one REST batch.")] = 50,
+    slow: Annotated[bool, typer.Option("--slow", help="Say where slow orders of the open loops were kept.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Start a desk, load it over REST, WebSocket and order port: orders a second, and how long an answer takes."""
@@ -66,6 +67,7 @@ def orders(
         in_flight=in_flight,
         rates=tuple(rate or OPEN_LOOP_RATES),
         batch_orders=batch_orders,
+        slow=slow,
     )
     with progress_bar() as progress:
         report = run_order_benchmark(plan, progress)

@@ -31,6 +31,7 @@ class DeskProcess:
     """`polaris up` on free ports over one data directory. Starting again after ``kill`` recovers the same desk.
 
     The requests may be made from several threads at once. ``config`` is a name in configs/ or a path to a YAML file.
+    ``program``: what to run in the place of `polaris`.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class DeskProcess:
         feed: str = "simulated",
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
+        program: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
+        self._program = program or (sys.executable, "-m", "polaris_synapse.cli.main")
         self._arguments = ["--config", config, "--feed", feed, "--free-ports", *arguments]
         self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,7 +63,7 @@ class DeskProcess:
     @property
     def command(self) -> list[str]:
         """The command line that starts the desk."""
-        return [sys.executable, "-m", "polaris_synapse.cli.main", "up", *self._arguments]
+        return [*self._program, "up", *self._arguments]
 
     def start(self, *, seconds_max: float = 60.0) -> float:
         """Start, wait until the desk is ready, and return the seconds that took. Raises DeskDidNotStartError."""

@@ -12,6 +12,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from array import array
@@ -37,7 +38,9 @@ from polaris_synapse.testing.order_wires import (
     OrderWire,
     WebSocketWire,
 )
-from polaris_synapse.testing.stream_load import StreamLoad
+from polaris_synapse.testing.slow_orders import slow_orders
+from polaris_synapse.testing.stream_load import Passage, StreamLoad
+from polaris_synapse.testing.traced_desk import DeskNotes
 
 #: Called with what is measured now, and how much of everything is done (0 to 1).
 Progress = Callable[[str, float], None]
@@ -55,7 +58,8 @@ _REST_SECONDS_MAX: Final = 120.0
 class OrderPlan(Struct, frozen=True, kw_only=True):
     """What to measure, ``seconds`` each after a warm-up.
 
-    ``rates`` are the open loop's orders a second. ``only`` names KINDS; empty for all.
+    ``rates`` are the open loop's orders a second. ``only`` names KINDS; empty for all. ``slow``: the desk takes notes,
+    which cost it time, and the report says where the slow orders of open loops were kept.
     """
 
     directory: Path
@@ -66,6 +70,7 @@ class OrderPlan(Struct, frozen=True, kw_only=True):
     rates: tuple[int, ...] = OPEN_LOOP_RATES
     batch_orders: int = 50
     only: tuple[str, ...] = ()
+    slow: bool = False
 
 
 class OrderReport(Struct, frozen=True, kw_only=True):
@@ -76,6 +81,7 @@ class OrderReport(Struct, frozen=True, kw_only=True):
     acknowledged: int
     fills: int
     refused: dict[str, int]
+    slow: tuple[str, ...] = ()
 
 
 class _Result(Struct):
@@ -166,6 +172,8 @@ class _Client:
         self._order_port = OrderPortWire(self._host, desk.place.ports["order_port"])
         self._accounts = account_names(plan.connections)
         self._tokens = [_log_in(desk, name) for name in self._accounts]
+        #: What the open loops' clients saw of each order, by the name of the figure.
+        self.passages: dict[str, list[Passage]] = {}
 
     def _stream(self, tag: str) -> OrderStream:
         return OrderStream(self._accounts, middle_cents=self._middle_cents, tag=tag)
@@ -253,6 +261,7 @@ class _Client:
     async def _open(self, name: str, wire: OrderWire, tag: str, rate: int) -> list[Figure]:
         load = self._load(wire, tag)
         await load.connect()
+        load.passages = self.passages[name] = []
         sending = asyncio.create_task(load.send_at(rate))
         figures = await self._timed(name)
         sending.cancel()
@@ -279,8 +288,11 @@ def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
     settings = directory / "benchmark.yml"
     write_settings(settings, account_names(plan.connections))
     progress("starting a desk", 0.0)
-    desk = DeskProcess(directory / "desk", config=str(settings))
+    notes = directory / "notes"
+    tracing = (sys.executable, "-m", "polaris_synapse.testing.traced_desk", str(notes)) if plan.slow else ()
+    desk = DeskProcess(directory / "desk", config=str(settings), program=tracing)
     tally, figures = _Tally(), []
+    slow: tuple[str, ...] = ()
     own_cores = os.sched_getaffinity(0)
     try:
         with desk:
@@ -296,6 +308,8 @@ def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
                 _rest(desk)
             desk.stop()
         stored, fills = _stored(directory / "desk")
+        if plan.slow:
+            slow = tuple(_slow(client.passages, notes))
     finally:
         os.sched_setaffinity(0, own_cores)
         shutil.rmtree(directory)
@@ -309,6 +323,7 @@ def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
         acknowledged=len(tally.order_ids),
         fills=fills,
         refused=dict(tally.refused),
+        slow=slow,
     )
 
 
@@ -317,6 +332,7 @@ def sentences(report: OrderReport) -> Iterator[str]:
     yield f"{report.acknowledged:,} orders acknowledged, all found in the read model; {report.fills:,} fills"
     for reason, count in sorted(report.refused.items()):
         yield f"{count:,} refused: {reason}"
+    yield from report.slow
 
 
 def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[str], Any]]]:
@@ -335,6 +351,13 @@ def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[st
     if not wanted or "port-open" in wanted:
         for rate in plan.rates:
             yield f"order port, open loop at {rate}/s", partial(client.port_open, rate=rate)
+
+
+def _slow(passages: dict[str, list[Passage]], notes: Path) -> Iterator[str]:
+    """Of each open loop, where its slow orders were kept."""
+    taken = msgspec.msgpack.decode(notes.read_bytes(), type=DeskNotes)
+    for name, seen in passages.items():
+        yield from slow_orders(name, seen, taken)
 
 
 def _log_in(desk: DeskProcess, account: str) -> str:

@@ -93,6 +93,10 @@ class OrderStream:
         self._tag = tag
         self.made = 0
 
+    def client_order_id(self, number: int) -> str:
+        """The client's id of the order of this number, counted from 0."""
+        return f"{self._tag}-{number}"
+
     def next(self, account: str = "") -> str:
         """The next order; for ``account``, or for the one whose turn it is."""
         number = self.made
@@ -108,6 +112,6 @@ class OrderStream:
         return (
             f'{{"symbol":"{SYMBOL}","side":"{"BUY" if buys else "SELL"}","type":"LIMIT",'
             f'"account":"{account or self._accounts[number % len(self._accounts)]}",'
-            f'"client_order_id":"{self._tag}-{number}","quantity":"{_QUANTITIES[number % len(_QUANTITIES)]}",'
+            f'"client_order_id":"{self.client_order_id(number)}","quantity":"{_QUANTITIES[number % len(_QUANTITIES)]}",'
             f'"price":"{price // 100}.{price % 100:02d}","time_in_force":"{force}"}}'
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+
+from msgspec import Struct
 
 from polaris_synapse.testing.load_clients import LoadClientError
 from polaris_synapse.testing.order_load import OrderStream
@@ -16,14 +19,23 @@ from polaris_synapse.testing.order_wires import ErrorSeen, OrderConnection, Orde
 Take = Callable[[OrderSeen | None, ErrorSeen | None, float], None]
 
 _POLL_SECONDS = 0.01
-#: A client that looks more often than it sends takes the cores from the desk.
-_LOOK_SECONDS_MIN = 0.0005
+#: Orders that are due within so short a time leave together.
+_TURN_SECONDS_MIN = 0.0005
+
+
+class Passage(Struct, gc=False):
+    """One order as its client saw it, by moments of ``time.perf_counter``: when it was due, sent and answered."""
+
+    client_order_id: str
+    due: float
+    sent: float
+    answered: float
 
 
 class StreamLoad:
     """One connection for each of ``holders``, an account and its token. ``take`` is called with each answer.
 
-    ``closed_loop`` replaces each answered order by a new one.
+    ``closed_loop`` replaces each answered order by a new one. ``passages``, where it is a list, gets every order.
     """
 
     def __init__(
@@ -35,12 +47,14 @@ class StreamLoad:
         drain_seconds_max: float,
     ) -> None:
         self.closed_loop = False
+        self.passages: list[Passage] | None = None
         self._wire = wire
         self._stream = stream
         self._holders = holders
         self._taken = take
         self._drain_seconds_max = drain_seconds_max
-        self._waiting: dict[int, float] = {}
+        #: When an order was due, and when it was sent, by its number.
+        self._waiting: dict[int, tuple[float, float]] = {}
         self._due: Counter[int] = Counter()
         self._connections: list[OrderConnection] = []
         self._loop = asyncio.get_running_loop()
@@ -55,7 +69,8 @@ class StreamLoad:
     def send(self, number: int, count: int, intended: float | None = None) -> None:
         """Send ``count`` orders on a connection; they count from ``intended``, or from now."""
         stream, (account, _) = self._stream, self._holders[number]
-        since = time.perf_counter() if intended is None else intended
+        now = time.perf_counter()
+        since = (now if intended is None else intended, now)
         payloads = []
         for _ in range(count):
             order_number = stream.made
@@ -66,17 +81,34 @@ class StreamLoad:
     async def send_at(self, rate: int) -> None:
         """Send ``rate`` orders a second until cancelled, each counted from its own place in that rhythm."""
         began, sent, size = time.perf_counter(), 0, len(self._connections)
-        while True:
-            due = int((time.perf_counter() - began) * rate)
-            while sent < due:
+        over = threading.Event()
+
+        def send_due() -> None:
+            nonlocal sent
+            due = int((time.perf_counter() - began) * rate) + 1
+            while sent < due and not over.is_set():
                 self.send(sent % size, 1, began + sent / rate)
                 sent += 1
-            await asyncio.sleep(max(began + (sent + 1) / rate - time.perf_counter(), _LOOK_SECONDS_MIN))
+
+        def keep_time() -> None:
+            # The event loop's clock knows milliseconds only, and one that looks all the time takes a core.
+            while not over.is_set():
+                passed = time.perf_counter() - began
+                time.sleep(max((int(passed * rate) + 1) / rate - passed, _TURN_SECONDS_MIN))
+                self._loop.call_soon_threadsafe(send_due)
+
+        try:
+            await asyncio.to_thread(keep_time)
+        finally:
+            over.set()
 
     def _take(self, number: int, payload: bytes) -> None:
         now = time.perf_counter()
         answer_number, order, error = self._wire.answer(payload)
-        self._taken(order, error, now - self._waiting.pop(answer_number))
+        due, sent = self._waiting.pop(answer_number)
+        self._taken(order, error, now - due)
+        if self.passages is not None:
+            self.passages.append(Passage(self._stream.client_order_id(answer_number), due, sent, now))
         if self.closed_loop:
             if not self._due:
                 self._loop.call_soon(self._send_due)

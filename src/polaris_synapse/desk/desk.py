@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 _SUBSCRIBE_SECONDS_MAX = 10.0
 _FIRST_BOOK_SECONDS_MAX = 10.0
 _LAST_WORD_SECONDS_MAX = 5.0
-_COLLECT_AFTER_OBJECTS = 50_000
+_COLLECT_AFTER_OBJECTS = 2_000
 _THREAD_TURN_SECONDS = 0.0005
 #: Those who must listen before the cores say their first word.
 _FIRST_LISTENERS = frozenset({"execution", "agents-proposals"})
@@ -197,8 +197,9 @@ def quieten_interpreter() -> None:
     # What lives now lives as long as the desk; collections need not look at it again.
     gc.collect()
     gc.freeze()
-    # Messages hold no cycles, so a collection finds next to nothing: seldom is enough.
-    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 50)
+    # Messages hold no cycles, so a collection finds next to nothing, but it looks at each new object, and orders wait
+    # meanwhile: 50,000 of them take 30 ms. So the first two generations are small, and all is looked at very seldom.
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 5, 5_000)
     # Threads write SQL and files. Where the event loop comes back from a commit, it waits no longer than this for them.
     sys.setswitchinterval(_THREAD_TURN_SECONDS)
 

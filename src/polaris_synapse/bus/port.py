@@ -26,7 +26,7 @@ class BusError(RuntimeError):
 
 
 class Subscription(Protocol):
-    """Envelopes of some topics, in order, in batches of what was committed together."""
+    """Envelopes of some topics, in order, in batches: what was committed together, and what came while one was busy."""
 
     def __aiter__(self) -> AsyncIterator[Sequence[Envelope]]:
         """Batches until the subscription closes; ends with SlowConsumerError where it was dropped."""

@@ -131,20 +131,28 @@ class BusSubscription:
         """
         if not await self._wait():
             return None
-        taken = [envelope for batch in self._batches for envelope in batch]
-        self._batches.clear()
+        taken = self._whole()
         if not hold:
             self.taken += len(taken)
         return taken
+
+    def _whole(self) -> list[Envelope]:
+        """All that waits."""
+        batches = tuple(self._batches)
+        self._batches.clear()
+        return list(batches[0]) if len(batches) == 1 else [envelope for batch in batches for envelope in batch]
 
     def let_go(self, count: int) -> None:
         """Say that ``count`` envelopes taken with ``hold`` are dealt with."""
         self.taken += count
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Envelope]]:
-        """Batches until the subscription closes. Raises SlowConsumerError after the subscriber was dropped."""
+        """Batches until the subscription closes. Raises SlowConsumerError after the subscriber was dropped.
+
+        Whoever was busy while several came gets them as one.
+        """
         while await self._wait():
-            batch = self._batches.popleft()
+            batch = self._whole()
             self.taken += len(batch)
             yield batch
 

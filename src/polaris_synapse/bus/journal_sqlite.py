@@ -35,7 +35,6 @@ from polaris_synapse.bus.journal import (
     group_checksum,
     is_repeated_soon,
 )
-from polaris_synapse.bus.journal_checkpoints import JournalCheckpoints
 from polaris_synapse.bus.journal_rows import APPLICATION_ID, JournalRows, is_whole, snapshot_checksum
 from polaris_synapse.bus.lock import DirectoryLock
 from polaris_synapse.bus.wal import inspect_wal
@@ -79,7 +78,6 @@ class SqliteJournal:
             self._rows = JournalRows(self.path, self._db)
             try:
                 self._open(verify_bytes_max)
-                self._checkpoints = JournalCheckpoints(self.path, self._db)
             except BaseException:
                 self._db.close()
                 raise
@@ -191,9 +189,8 @@ class SqliteJournal:
         first_offset, count, time_ns = self._last_offset + 1, len(messages), messages[-1].time_ns
         payload = encode_group(messages)
         checksum = group_checksum(first_offset, count, time_ns, FORMAT_VERSION, payload)
-        repeated_soon = is_repeated_soon(messages)
         try:
-            self._set_synchronous(full=snapshot is not None or not repeated_soon)
+            self._set_synchronous(full=snapshot is not None or not is_repeated_soon(messages))
             # A statement alone is a transaction. Each statement lets go of the interpreter and has to wait for it
             # again, behind whichever thread is writing SQL, so a commit is one of them.
             if snapshot is not None:
@@ -209,8 +206,6 @@ class SqliteJournal:
             raise self._write_error(error) from error
         self._last_offset = first_offset + count - 1
         self._last_time_ns = time_ns
-        parts = snapshot.parts if snapshot is not None else ()
-        self._checkpoints.wrote(len(payload) + sum(len(part.data) for part in parts), awaited=not repeated_soon)
         return self._last_offset
 
     def read(self, from_offset: int) -> Iterator[tuple[int, list[Message]]]:
@@ -311,9 +306,7 @@ class SqliteJournal:
 
     def close(self) -> None:
         """See JournalStore."""
-        self._checkpoints.close()
         self._db.close()
-        self._checkpoints.closed()
         self._lock.release()
 
     def _set_synchronous(self, *, full: bool) -> None:

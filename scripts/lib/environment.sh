@@ -145,8 +145,42 @@ prepare() {
     # The bars and the list of packages are for a person who waits.
     [[ -t 2 ]] || options+=(--quiet)
     rm -f "$POLARIS_VENV/.polaris"
-    say "Preparing .venv: packages, and a minute of compiling (only after a change of uv.lock, pyproject.toml or a compiled source)"
+    if [[ -n "${POLARIS_PURE_PYTHON:-}" ]]; then
+        say "Preparing .venv: packages"
+    else
+        say "Preparing .venv: packages, and a minute of compiling (only after a change of uv.lock, pyproject.toml or a compiled source)"
+    fi
     env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$POLARIS_VENV" "$uv" sync --project "$POLARIS_ROOT" "${options[@]}" >&2 ||
         fail "$blame"
     printf '%s %s\n' "$kind" "$(environment_hash)" >"$POLARIS_VENV/.polaris"
+}
+
+# The pid of the process that compiles beside a running desk, where one does.
+compiling_pid() {
+    local pid
+    [[ -f "$POLARIS_VENV/.compiling" ]] || return 1
+    pid="$(<"$POLARIS_VENV/.compiling")"
+    [[ -n "$pid" ]] && kill -0 "$pid" 2>/dev/null && printf '%s\n' "$pid"
+}
+
+# Like `prepare runtime`, but the very first time nobody waits for the compiler: the desk starts as plain Python, and is
+# compiled beside it for the next start.
+prepare_start() {
+    if compiling_pid >/dev/null && [[ -x "$POLARIS_VENV/bin/polaris" ]]; then
+        say "The order path is still being compiled; until the next start it runs as plain Python, which is slower."
+        return
+    fi
+    if [[ -f "$POLARIS_VENV/.polaris" || -n "${POLARIS_PURE_PYTHON:-}" ]] || ! command -v "${CC:-cc}" >/dev/null; then
+        prepare runtime
+        return
+    fi
+    POLARIS_PURE_PYTHON=1 prepare runtime
+    say "The order path is being compiled for the next start; until then it runs as plain Python, which is slower."
+    # In a subshell that ends, so that the desk, which takes this shell's place, gets no child that is not its own.
+    (
+        # shellcheck disable=SC2016  # the other shell takes the place of $0
+        nohup nice -n 19 bash -c 'source "$0" && prepare runtime' "$POLARIS_ROOT/scripts/lib/environment.sh" \
+            >"$POLARIS_VENV/compiling.log" 2>&1 </dev/null &
+        printf '%s\n' "$!" >"$POLARIS_VENV/.compiling"
+    )
 }

@@ -57,9 +57,11 @@ class Checkout:
     def compiles_beside(self, seconds_max: float = 0.5) -> str:
         """What was started beside the desk, which nobody waits for."""
         until = time.monotonic() + seconds_max
-        while not self.beside.exists() and time.monotonic() < until:
+        said = ""
+        while not said.endswith("\n") and time.monotonic() < until:
+            said = self.beside.read_text(encoding="utf-8") if self.beside.exists() else ""
             time.sleep(0.01)
-        return self.beside.read_text(encoding="utf-8") if self.beside.exists() else ""
+        return said
 
     def said(self) -> str:
         """What people were told."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from polaris_synapse.compiled import plain_packages
 from polaris_synapse.testing import order_benchmark
 from polaris_synapse.testing.core_benchmark import CorePlan, run_core_benchmark
 from polaris_synapse.testing.load_clients import LoadClientError
@@ -28,7 +29,10 @@ def test_the_core_path_is_measured_and_profiled(tmp_path: Path) -> None:
     assert names["whole path, groups of 100, with read models"] > 0
     assert report.accepted == report.sent > 0
     assert steps[-1] == 1.0
-    assert "cascade.py" in profile.read_text(encoding="utf-8")
+    listed = profile.read_text(encoding="utf-8")
+    assert "embedded.py" in listed
+    assert ("cascade.py" in listed) == bool(plain_packages()), "a profile says what it cannot see"
+    assert ("-X plain-cores" in listed) == (not plain_packages())
     assert msgspec.json.decode(msgspec.json.encode(report))["machine"]["cores"] > 0
     assert list(tmp_path.iterdir()) == [profile]
 

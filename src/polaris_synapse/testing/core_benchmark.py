@@ -32,6 +32,8 @@ from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal_sqlite import SqliteJournal
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.bus.settings import HostSettings
+from polaris_synapse.compiled import PLAIN_OPTION, plain_packages
+from polaris_synapse.compiled.sources import COMPILED
 from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.reference_data import assets_of, instruments_of, limits_of
@@ -232,6 +234,10 @@ async def _profiled(plan: CorePlan, directory: Path) -> str:
         profiler.enable()
         await path.run(stream, plan.orders, max(plan.groups))
         profiler.disable()
+    if len(plain_packages()) < len(COMPILED):
+        # cProfile hears of Python's calls only.
+        out.write("Compiled functions are not listed by themselves: their time is their callers'.\n")
+        out.write(f"python -X {PLAIN_OPTION} -m polaris_synapse.cli.main bench core --profile FILE lists them all.\n\n")
     pstats.Stats(profiler, stream=out).sort_stats("tottime").print_stats(_PROFILE_ROWS)
     return out.getvalue()
 

@@ -24,7 +24,7 @@ class Report(Struct):
     load_average: float
     resident_peak_bytes: int
     recovery_seconds: list[float]
-    faults: list[Felt]
+    faults: tuple[Felt, ...]
     violations: list[str]
 
 
@@ -36,7 +36,7 @@ def test_every_number_of_a_report_is_a_figure() -> None:
         load_average=3.25,
         resident_peak_bytes=1_000,
         recovery_seconds=[1.0, 4.0, 2.0],
-        faults=[Felt("kill:risk-manager", 7.2, {"NOT_READY": 3})],
+        faults=(Felt("kill:risk-manager", 7.2, {"NOT_READY": 3}),),
         violations=["an order is gone"],
     )
     assert figures_of(report) == [

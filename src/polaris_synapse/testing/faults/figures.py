@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -41,11 +41,11 @@ def _numbers(path: str, value: Any) -> Iterator[Figure]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _numbers(f"{path}, {_words(key)}" if path else _words(key), inner)
-    elif isinstance(value, list):
+    elif isinstance(value, (list, tuple)):
         yield from _members(path, value)
 
 
-def _members(path: str, members: list[Any]) -> Iterator[Figure]:
+def _members(path: str, members: Sequence[Any]) -> Iterator[Figure]:
     if not members or isinstance(members[0], str):
         yield Figure(path, len(members), "count")
         return

@@ -25,6 +25,7 @@ done
 # tar ends with 1 where a file was written to meanwhile: the audit log of a desk that runs grows at its end.
 has_grown() { [[ "$1" == 1 ]] || fail "the files could not be copied"; }
 
+need_databases pg_dump
 umask 077
 day="$(date +%Y%m%d)"
 mkdir -p "$folder"
@@ -46,7 +47,7 @@ if [[ -n "$(url_of orders)" ]]; then
     ((${#found[@]})) || say "No keys and no audit log in $data: the backup has the databases only."
     tar -C "$data" -cf "$work/$day/files.tar" "${found[@]}" --files-from /dev/null || has_grown $?
 else
-    (cd "$ROOT" && docker compose exec -T compliance-gateway tar -C /var/lib/polaris-synapse -cf - "${kept[@]}") \
+    (cd "$POLARIS_ROOT" && docker compose exec -T compliance-gateway tar -C /var/lib/polaris-synapse -cf - "${kept[@]}") \
         >"$work/$day/files.tar" || has_grown $?
 fi
 

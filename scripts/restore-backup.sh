@@ -31,6 +31,7 @@ archive="$folder/$day.tar.gz"
 [[ -f "$archive" ]] || fail "there is no backup $archive"
 $sure || fail "this replaces both databases by what they were on $day; say --yes, with the services stopped"
 
+need_databases psql
 umask 077
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT

@@ -4,18 +4,12 @@
 # With POLARIS_DATABASES__ORDERS_OWNER_URL and POLARIS_DATABASES__COMPLIANCE_OWNER_URL (or the URLs without OWNER) the
 # PostgreSQL client programs of this machine; else those in the containers of docker-compose.yml.
 set -euo pipefail
+# shellcheck source=scripts/lib/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
 BACKUPS="${POLARIS_BACKUPS:-/backups}"
 export BACKUPS
-readonly ROOT BACKUPS
-
-say() { printf '%s\n' "$*" >&2; }
-
-fail() {
-    say "error: $*"
-    exit 1
-}
+readonly BACKUPS
 
 # Prints the URL of a database, orders or compliance, as its owner where that is known; nothing for the containers.
 url_of() {
@@ -38,6 +32,21 @@ password_of() {
     fi
 }
 
+# need_databases PROGRAM: fails in a sentence where there is nothing that could be spoken to with pg_dump or psql.
+need_databases() {
+    local name
+    for name in orders compliance; do
+        if [[ -n "$(url_of "$name")" ]]; then
+            command -v "$1" >/dev/null || fail "$1 is missing; install it: sudo apt-get install postgresql-client"
+        elif ! docker compose version >/dev/null 2>&1; then
+            fail "no PostgreSQL is named and no containers run here: set POLARIS_DATABASES__${name^^}_URL; a desk without" \
+                "PostgreSQL is one directory, see Backups in docs/operations.md"
+        elif [[ -z "$(cd "$POLARIS_ROOT" && docker compose ps --status running --quiet postgres 2>/dev/null)" ]]; then
+            fail "the containers do not run: docker compose up -d postgres postgres-compliance"
+        fi
+    done
+}
+
 # in_database orders|compliance PROGRAM [OPTION...]: run pg_dump or psql there.
 in_database() {
     local name="$1" program="$2" url
@@ -50,6 +59,6 @@ in_database() {
     else
         local container=postgres database=orderdb
         [[ "$name" == orders ]] || container=postgres-compliance database=compliancedb
-        (cd "$ROOT" && docker compose exec -T "$container" "$program" --username polaris_owner --dbname "$database" "$@")
+        (cd "$POLARIS_ROOT" && docker compose exec -T "$container" "$program" --username polaris_owner --dbname "$database" "$@")
     fi
 }

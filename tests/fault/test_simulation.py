@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 from msgspec.structs import replace
-from tests.forms import COMPLIANCE, RISK, plain_modules
+from tests.plain_forms import COMPLIANCE, RISK, plain_modules
 from typer.testing import CliRunner
 
 from polaris_synapse.cli import simulate

@@ -151,3 +151,22 @@ def test_a_backup_that_is_not_there_is_one_sentence(site: Site, arguments: tuple
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(executed(site.desk[1], "SELECT * FROM audit_entries")) == 2
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["no-compose", "containers-stopped"])
+def test_without_a_database_the_reason_is_one_sentence(tmp_path: Path, stopped: bool) -> None:
+    """A desk of one process, and containers that do not run: nothing is written, and it says what to do."""
+    docker = tmp_path / "docker"
+    # Either docker knows no compose, or compose has nothing that runs.
+    docker.write_text(f"#!/bin/sh\nexit {int(stopped)}\n", encoding="utf-8")
+    docker.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POLARIS_")}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    done = subprocess.run(
+        [str(SCRIPTS / "backup.sh"), "--directory", str(tmp_path / "backups")],
+        env=environment, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: no PostgreSQL" if stopped else "error: the containers do not run")
+    assert not (tmp_path / "backups").exists()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(bool(plain_packages()) and not must_be_compiled(
 
 def streams(*options: str) -> list[str]:
     """What a process of its own prints."""
-    command = [sys.executable, *options, "-m", "tests.both_forms"]
+    command = [sys.executable, *options, "-m", "tests.form_digests"]
     root = Path(__file__).parents[2]
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()
 

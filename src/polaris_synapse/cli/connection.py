@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from polaris_synapse.desk.place import (
-    ASK_PAUSE_SECONDS,
-    ASKS_MAX,
-    DeskPlace,
-    asks_for_another,
-    default_data_directory,
-    running_place,
-)
+from polaris_synapse.desk.place import DeskPlace, asks_for_another, default_data_directory, in_turn, running_place
 
 if TYPE_CHECKING:
     import httpx2
@@ -104,12 +95,10 @@ class DeskClient:
         given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
         target = path + ("?" + str(httpx2.QueryParams(given)) if given else "")
         content = b"" if body is None else msgspec.json.encode(body)
-        urls = (base,) if base else self.place.urls(service)
-        for url in itertools.islice(itertools.cycle(urls), max(len(urls), ASKS_MAX)):
+        for url in in_turn((base,) if base else self.place.urls(service)):
             response = self._send(method, url, target, content)
             if not asks_for_another(response.status_code, response.headers, response.content):
                 break
-            time.sleep(ASK_PAUSE_SECONDS)
         return _decoded(response.status_code, response.content)
 
     def _send(self, method: str, base: str, target: str, content: bytes) -> httpx2.Response:

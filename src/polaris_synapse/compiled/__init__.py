@@ -40,7 +40,10 @@ def why_not(package: str, folder: str) -> str:
     try:
         built_from = (pkgutil.get_data(__name__, f"{folder_of(package)}/{BUILT_FROM}") or b"").decode()
     except OSError:
-        return "not built, for want of a C compiler or because POLARIS_PURE_PYTHON was set when this was installed"
+        return (
+            "not built yet, or could not be, for want of a C compiler or because POLARIS_PURE_PYTHON was set at the "
+            "installation"
+        )
     digest, *names = built_from.splitlines()
     try:
         sources = [pkgutil.get_data(*name.split(" ", 1)) or b"" for name in names]

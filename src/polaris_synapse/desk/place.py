@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -62,9 +64,11 @@ class DeskPlace(Struct, frozen=True):
         return operator_key_file(directory)
 
 
-#: How often a request is made while each instance says that another one may do it, and how long apart.
+#: How often a request is made while each instance says that another one may do it, how long apart, and for how long
+#: once all were asked: a service that is only slow is not asked again and again.
 ASKS_MAX: Final = 5
 ASK_PAUSE_SECONDS: Final = 0.1
+ASK_SECONDS_MAX: Final = 2.0
 _UNAVAILABLE: Final = 503
 
 
@@ -74,6 +78,17 @@ def asks_for_another(status: int, headers: Mapping[str, str], content: bytes) ->
     Behind a proxy the same address leads to the next instance.
     """
     return status == _UNAVAILABLE and "retry-after" in headers and b'"NOT_READY"' in content
+
+
+def in_turn(urls: Sequence[str]) -> Iterator[str]:
+    """Whom to ask, one after the other, as long as ``asks_for_another`` says so of the answers."""
+    began = time.monotonic()
+    for number, url in enumerate(itertools.islice(itertools.cycle(urls), max(len(urls), ASKS_MAX))):
+        if number >= len(urls) and time.monotonic() - began > ASK_SECONDS_MAX:
+            return
+        if number:
+            time.sleep(ASK_PAUSE_SECONDS)
+        yield url
 
 
 class ServicePlace(Struct, frozen=True, kw_only=True):

@@ -80,7 +80,6 @@ def main(arguments: list[str]) -> None:
     # Ctrl-C in a terminal reaches every process of it. What ends this one is the desk, after its last facts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _step_back()
     with closing(socket.socket(fileno=int(descriptor))) as desk:
         try:
             problem = _lock(path)
@@ -89,12 +88,6 @@ def main(arguments: list[str]) -> None:
                 _serve(desk, sqlite_engine(path, synchronous=synchronous, connections_max=1))
         except (_DeskGoneError, ConnectionError):
             return
-
-
-def _step_back() -> None:
-    """Have the usual share of the processor, but never push the desk aside to get it: it has orders to answer."""
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _lock(path: str) -> str:

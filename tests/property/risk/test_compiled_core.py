@@ -7,7 +7,7 @@ from types import FunctionType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.forms import RISK, plain_modules
+from tests.plain_forms import RISK, plain_modules
 from tests.property.risk.test_machine import STREAM, start
 from tests.real_servers import must_be_compiled
 

@@ -23,6 +23,7 @@ from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.kafka.routing import partition_of
 from polaris_synapse.cli.connection import CommandError, DeskClient
 from polaris_synapse.compliance.checkpoints import load_or_make_key
+from polaris_synapse.desk import place
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.place import (
@@ -31,6 +32,7 @@ from polaris_synapse.desk.place import (
     DeskPlace,
     ServicePlace,
     asks_for_another,
+    in_turn,
     read_services,
     services_folder,
 )
@@ -302,6 +304,14 @@ def test_what_another_instance_looks_after_is_asked_of_that_one() -> None:
         with pytest.raises(CommandError, match="NOT_READY"):
             alone.post("risk", "/limits/main", {})
         assert first.answers == []
+
+
+def test_a_service_that_is_only_slow_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every instance is asked once however long it takes, and more often only while there is time."""
+    monkeypatch.setattr(place, "ASK_PAUSE_SECONDS", 0.0)
+    assert list(in_turn(("a", "b"))) == ["a", "b", "a", "b", "a"]
+    monkeypatch.setattr(place, "ASK_SECONDS_MAX", -1.0)
+    assert list(in_turn(("a", "b"))) == ["a", "b"]
 
 
 async def test_who_asks_the_wrong_instance_keeps_the_signature() -> None:

@@ -22,7 +22,10 @@ _NAME: Final = "agents"
 
 
 class Following:
-    """The part of the agents core that orders pass through; ``AgentsCore`` adds its decisions."""
+    """The part of the agents core that orders pass through; ``AgentsCore`` adds its decisions.
+
+    It is no abstract class in Python's sense, since a compiled class cannot have a metaclass.
+    """
 
     __slots__ = ("_handlers", "_state")
 

@@ -17,8 +17,8 @@ try:
 except ModuleNotFoundError:
     _native = None
     _why_not = (
-        "the compiled one was not built, for want of a C compiler or because POLARIS_PURE_PYTHON was set when this was "
-        "installed"
+        "the compiled one is not built yet, or could not be, for want of a C compiler or because POLARIS_PURE_PYTHON "
+        "was set at the installation"
     )
 except ImportError as error:
     _native = None

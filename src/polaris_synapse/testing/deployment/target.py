@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import ssl
@@ -17,11 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from polaris_synapse.desk.place import (
-    ASK_PAUSE_SECONDS,
-    ASKS_MAX,
     DeskPlace,
     asks_for_another,
     default_data_directory,
+    in_turn,
     operator_key_file,
     running_place,
 )
@@ -85,8 +83,7 @@ class Target:
         An instance that says that another one has what is asked about is not the last to be asked.
         """
         payload = b"" if body is None else msgspec.json.encode(body)
-        urls = self.place.urls(service)
-        for url in itertools.islice(itertools.cycle(urls), max(len(urls), ASKS_MAX)):
+        for url in in_turn(self.place.urls(service)):
             sent = signed_headers(self.key, method, target, payload) if headers is None else headers
             if payload:
                 sent = {"content-type": "application/json"} | sent
@@ -96,7 +93,6 @@ class Target:
                 raise TargetError(f"{service} does not answer at {url}: {error}") from None
             if not asks_for_another(answer.status_code, answer.headers, answer.content):
                 break
-            time.sleep(ASK_PAUSE_SECONDS)
         return answer
 
     def json(self, service: str, method: str, target: str, body: object | None = None) -> Any:

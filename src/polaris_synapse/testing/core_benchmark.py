@@ -13,10 +13,11 @@ import io
 import os
 import pstats
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,7 @@ from polaris_synapse.bus.settings import HostSettings
 from polaris_synapse.compiled import PLAIN_OPTION, plain_packages
 from polaris_synapse.compiled.sources import COMPILED
 from polaris_synapse.desk.cores import durable_cores
+from polaris_synapse.desk.desk import quieten_interpreter
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.reference_data import assets_of, instruments_of, limits_of
 from polaris_synapse.desk.room_settings import storage_settings
@@ -200,6 +202,19 @@ def run_core_benchmark(plan: CorePlan, progress: Progress) -> CoreReport:
         shutil.rmtree(directory)
 
 
+@contextmanager
+def _as_a_desk_runs() -> Iterator[None]:
+    """The interpreter's settings of a running desk, for as long as is measured."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    quieten_interpreter()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+
+
 async def _measure(plan: CorePlan, directory: Path, machine: Machine, progress: Progress) -> CoreReport:
     figures: list[Figure] = []
     sent = accepted = 0
@@ -269,12 +284,10 @@ async def _path(directory: Path, with_reads: bool) -> AsyncIterator[tuple[_Path,
         await host.start()
         path = _Path(host, settings)
         await path.set_up()
-        gc.collect()
-        gc.freeze()
         try:
-            yield path, storage.read_models.caught_up if storage is not None else anyio.lowlevel.checkpoint
+            with _as_a_desk_runs():
+                yield path, storage.read_models.caught_up if storage is not None else anyio.lowlevel.checkpoint
         finally:
-            gc.unfreeze()
             with anyio.CancelScope(shield=True):
                 await host.stop()
 

@@ -6,7 +6,7 @@ error, or kept anywhere but in the short memory that people read titles from.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -116,7 +116,7 @@ class SourcesService:
         self._settings = settings
         self._metrics = SourcesMetrics(registry)
         self._states: dict[str, SourceState] = {}
-        self._seen: dict[str, None] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._saving = anyio.Lock()
         #: Whether this process reads the sources now.
         self.polling = False
@@ -268,7 +268,7 @@ class SourcesService:
             self._seen[digest] = None
         maximum = self._settings.digests_max * max(1, len(self._sources))
         while len(self._seen) > maximum:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     def _flows(self, before: SourceState, new: Sequence[Event]) -> tuple[FlowMark, ...]:
         oldest_ns = self._clock.now_ns() - self._settings.flow_window_seconds * _NS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from msgspec import Struct, field
@@ -89,33 +90,38 @@ class Activities:
     """Every account's activity and every recent order's value, the longest silent first."""
 
     def __init__(self) -> None:
-        self.by_account: dict[str, Activity] = {}
-        self.by_order: dict[int, OrderValue] = {}
+        # A plain dict would look at every entry that has left before it finds the oldest one.
+        self.by_account: OrderedDict[str, Activity] = OrderedDict()
+        self.by_order: OrderedDict[int, OrderValue] = OrderedDict()
 
     def touch(self, account: str, time_ns: int, *, opened_time_ns: int | None) -> Activity:
         """The account's activity, now the most recent one."""
-        activity = self.by_account.pop(account, None)
+        activity = self.by_account.get(account)
         if activity is None:
             activity = Activity(opened_time_ns=time_ns if opened_time_ns is None else opened_time_ns)
             if len(self.by_account) >= ACTIVITIES_MAX:
-                del self.by_account[next(iter(self.by_account))]
+                self.by_account.popitem(last=False)
+            self.by_account[account] = activity
+        else:
+            self.by_account.move_to_end(account)
         if activity.last_time_ns < time_ns:
             activity.last_time_ns = time_ns
-        self.by_account[account] = activity
         return activity
 
     def add_order_value(self, order_id: int, value_units: int, time_ns: int) -> tuple[int, int]:
         """Add an execution's value to its order's; what the order came to before and after."""
-        order = self.by_order.pop(order_id, None)
+        order = self.by_order.get(order_id)
         if order is None:
             order = OrderValue(0, 0)
             if len(self.by_order) >= ORDERS_MAX:
-                del self.by_order[next(iter(self.by_order))]
+                self.by_order.popitem(last=False)
+            self.by_order[order_id] = order
+        else:
+            self.by_order.move_to_end(order_id)
         before = order.value_units
         order.value_units = before + value_units
         if order.last_time_ns < time_ns:
             order.last_time_ns = time_ns
-        self.by_order[order_id] = order
         return before, order.value_units
 
     def forget_silent(self, time_ns: int, *, horizon_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -92,8 +93,8 @@ class ComplianceCore(Recording):
         state = decode_state(STATE_VERSION, ComplianceState, snapshot)
         self._state = state
         self._activities = Activities()
-        self._activities.by_account = dict(state.activities)
-        self._activities.by_order = dict(state.orders)
+        self._activities.by_account = OrderedDict(state.activities)
+        self._activities.by_order = OrderedDict(state.orders)
         self._alerts = AlertBox()
         self._alerts.waiting = {alert.alert_id: alert for alert in state.alerts}
         self._valuation, self._monitor = _derived(state, self._activities)

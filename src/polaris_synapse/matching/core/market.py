@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -121,7 +122,8 @@ class Market:
         self.book = new_book(book_settings(instrument), status=STATUS_CODES[instrument.status])
         self.accounts: dict[str, int] = {}
         self.holdings: dict[int, Holding] = {}
-        self.ended: dict[int, str] = {}
+        #: Oldest first. A plain dict would look at every entry that has left before it finds the oldest one.
+        self.ended: OrderedDict[int, str] = OrderedDict()
         self.lists: Lists = Lists()
         self.owed: list[int] = []
         self.sequence = 0
@@ -368,7 +370,7 @@ class Market:
         """Remember whose an ended order was."""
         self.ended[order_id] = account
         if len(self.ended) > ENDED_ORDERS_MAX:
-            del self.ended[next(iter(self.ended))]
+            self.ended.popitem(last=False)
 
     def _book_changed(self, touched: dict[tuple[int, int], None], events: list[EventRow], time_ns: int) -> BookChanged:
         self.sequence += 1
@@ -452,7 +454,7 @@ class Market:
         market.book.load(state.book)
         market.accounts = {account: number for number, account in enumerate(state.accounts, start=1)}
         market.holdings = {holding.order_id: holding for holding in state.holdings}
-        market.ended = dict(state.ended)
+        market.ended = OrderedDict(state.ended)
         market.sequence, market.trades, market.day = state.sequence, state.trades, state.day
         market.placed, market.rejected = state.placed, state.rejected
         market.statistics = RollingDay(state.minutes)

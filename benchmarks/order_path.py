@@ -21,6 +21,12 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=plan.directory, help="on the disk that a desk would use")
     parser.add_argument("--seconds", type=float, default=plan.seconds, help="time for each figure")
     parser.add_argument("--connections", type=int, default=plan.connections, help="connections, one account each")
+    parser.add_argument(
+        "--rest-connections",
+        type=int,
+        default=plan.rest_connections,
+        help="connections of a second run over REST, which share the accounts",
+    )
     parser.add_argument("--in-flight", type=int, default=plan.in_flight, help="orders on their way on each connection")
     parser.add_argument("--rate", type=int, action="append", help="open-loop orders a second; repeatable")
     parser.add_argument("--batch-orders", type=int, default=plan.batch_orders, help="orders in one REST batch")
@@ -34,6 +40,7 @@ def main() -> None:
             directory=arguments.directory,
             seconds=arguments.seconds,
             connections=arguments.connections,
+            rest_connections=arguments.rest_connections,
             in_flight=arguments.in_flight,
             rates=tuple(arguments.rate or plan.rates),
             batch_orders=arguments.batch_orders,

@@ -51,6 +51,9 @@ def orders(
     directory: DirectoryOption = None,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Time for each figure.")] = 5.0,
     connections: Annotated[int, typer.Option(min=1, max=20, help="Connections, one account each.")] = 10,
+    rest_connections: Annotated[
+        int, typer.Option(min=1, max=1000, help="Connections of a second run over REST, which share the accounts.")
+    ] = 100,
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Orders on their way on each connection.")] = 16,
     rate: Annotated[list[int] | None, typer.Option(min=1, help="Open-loop orders a second; repeatable.")] = None,
     batch_orders: Annotated[int, typer.Option(min=1, max=100, help="Orders in one REST batch.")] = 50,
@@ -64,6 +67,7 @@ def orders(
         directory=directory or Path.cwd(),
         seconds=seconds,
         connections=connections,
+        rest_connections=rest_connections,
         in_flight=in_flight,
         rates=tuple(rate or OPEN_LOOP_RATES),
         batch_orders=batch_orders,

@@ -8,16 +8,14 @@ listens to the facts, unless the read models are measured too.
 from __future__ import annotations
 
 import cProfile
-import gc
 import io
 import os
 import pstats
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +34,6 @@ from polaris_synapse.bus.settings import HostSettings
 from polaris_synapse.compiled import PLAIN_OPTION, plain_packages
 from polaris_synapse.compiled.sources import COMPILED
 from polaris_synapse.desk.cores import durable_cores
-from polaris_synapse.desk.desk import quieten_interpreter
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.reference_data import assets_of, instruments_of, limits_of
 from polaris_synapse.desk.room_settings import storage_settings
@@ -50,6 +47,7 @@ from polaris_synapse.order_gateway.order_parsing import parse_order
 from polaris_synapse.order_gateway.viewing import order_view
 from polaris_synapse.order_gateway.views import OrderAnswer
 from polaris_synapse.storage.service import StorageService
+from polaris_synapse.testing.desk_interpreter import as_a_desk_runs
 from polaris_synapse.testing.machine import Machine, this_machine
 from polaris_synapse.testing.order_load import REFERENCE, SYMBOL, OrderStream, account_names, write_settings
 from polaris_synapse.web.bodies import decode_json
@@ -202,19 +200,6 @@ def run_core_benchmark(plan: CorePlan, progress: Progress) -> CoreReport:
         shutil.rmtree(directory)
 
 
-@contextmanager
-def _as_a_desk_runs() -> Iterator[None]:
-    """The interpreter's settings of a running desk, for as long as is measured."""
-    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
-    quieten_interpreter()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*threshold)
-        sys.setswitchinterval(interval)
-
-
 async def _measure(plan: CorePlan, directory: Path, machine: Machine, progress: Progress) -> CoreReport:
     figures: list[Figure] = []
     sent = accepted = 0
@@ -285,7 +270,7 @@ async def _path(directory: Path, with_reads: bool) -> AsyncIterator[tuple[_Path,
         path = _Path(host, settings)
         await path.set_up()
         try:
-            with _as_a_desk_runs():
+            with as_a_desk_runs():
                 yield path, storage.read_models.caught_up if storage is not None else anyio.lowlevel.checkpoint
         finally:
             with anyio.CancelScope(shield=True):

@@ -59,13 +59,15 @@ class OrderPlan(Struct, frozen=True, kw_only=True):
     """What to measure, ``seconds`` each after a warm-up.
 
     ``rates`` are the open loop's orders a second. ``only`` names KINDS; empty for all. ``slow``: the desk takes notes,
-    which cost it time, and the report says where the slow orders of open loops were kept.
+    which cost it time, and the report says where the slow orders of open loops were kept. Each of ``connections`` has
+    an account; ``rest_connections``, one order each on its way, share these.
     """
 
     directory: Path
     seconds: float = 5.0
     warm_up_seconds: float = 1.0
     connections: int = 10
+    rest_connections: int = 100
     in_flight: int = 16
     rates: tuple[int, ...] = OPEN_LOOP_RATES
     batch_orders: int = 50
@@ -181,16 +183,17 @@ class _Client:
     def _headers(self, number: int) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens[number]}"}
 
-    async def rest(self, name: str) -> list[Figure]:
+    async def rest(self, name: str, connections: int) -> list[Figure]:
         """Closed loop: each connection sends its next order when the last one is acknowledged."""
-        stream, tally = self._stream("rest"), self._tally
+        stream, tally = self._stream(f"rest{connections}"), self._tally
         until = float("inf")
 
         async def client(number: int) -> None:
-            connection = HttpLoad(self._host, self._port, self._headers(number))
+            holder = number % len(self._accounts)
+            connection = HttpLoad(self._host, self._port, self._headers(holder))
             await connection.connect()
             while time.perf_counter() < until:
-                body = stream.next(self._accounts[number]).encode()
+                body = stream.next(self._accounts[holder]).encode()
                 sent = time.perf_counter()
                 status, answer = await connection.post("/orders", body)
                 latency = time.perf_counter() - sent
@@ -200,7 +203,7 @@ class _Client:
                     tally.take(None, _REST_ERROR.decode(answer), latency)
             connection.close()
 
-        tasks = [asyncio.create_task(client(number)) for number in range(self._plan.connections)]
+        tasks = [asyncio.create_task(client(number)) for number in range(connections)]
         figures = await self._timed(name)
         until = 0.0
         await asyncio.gather(*tasks)
@@ -338,7 +341,8 @@ def sentences(report: OrderReport) -> Iterator[str]:
 def _steps(client: _Client, plan: OrderPlan) -> Iterator[tuple[str, Callable[[str], Any]]]:
     wanted = plan.only
     if not wanted or "rest" in wanted:
-        yield f"REST, {plan.connections} connections", client.rest
+        for connections in sorted({plan.connections, plan.rest_connections}):
+            yield f"REST, {connections} connections", partial(client.rest, connections=connections)
     if not wanted or "batch" in wanted:
         yield f"REST batches of {plan.batch_orders}, {plan.connections} connections", client.rest_batches
     if not wanted or "closed" in wanted:

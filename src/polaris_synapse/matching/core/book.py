@@ -95,12 +95,24 @@ class Book(TakingBook):
     def apply(self, row: CommandRow, /) -> list[EventRow]:
         """Carry out one command row and return its event rows. Raises ValueError for a row that is no command."""
         try:
-            operation = self._operations[row[0]]
-        except (KeyError, IndexError):
+            operation = row[0]
+        except IndexError:
             raise no_command(row) from None
         if self.pending and self.status == TRADING and not self._stepwise:
             require_command(row)
-            return self._settle([]) + operation(row)
+            return self._settle([]) + self._carry_out(row)
+        # The two that nearly all commands are, without a way round.
+        if operation == 0:
+            return self._submit(row)
+        if operation == 1:
+            return self._cancel(row)
+        return self._carry_out(row)
+
+    def _carry_out(self, row: CommandRow) -> list[EventRow]:
+        try:
+            operation = self._operations[row[0]]
+        except KeyError:
+            raise no_command(row) from None
         return operation(row)
 
     def apply_batch(self, rows: Iterable[CommandRow], /) -> list[EventRow]:
@@ -358,19 +370,25 @@ class Book(TakingBook):
             order_id = row[2]
         except IndexError:
             raise no_command(row) from None
-        entry = self.entries.get(order_id)
+        if self.status == HALTED:
+            return [self._keep_halted(order_id)]
+        entry = self.entries.pop(order_id, None)
         if entry is None:
             return [(_CANCEL_REFUSED, order_id, 0, 0, 0, 0, _UNKNOWN_ORDER, 0)]
         side, lots, shown = entry.flags & 1, entry.open_lots, entry.shown_lots
-        if self.status == HALTED:
-            return [(_CANCEL_REFUSED, order_id, side, 0, 0, lots, int(Reason.BOOK_NOT_OPEN), 0)]
-        del self.entries[order_id]
         self.removed_lots += lots
         if shown:
             (self.asks if side else self.bids).remove(entry)
             return [(_CANCELLED, order_id, side, entry.price, shown, lots, row[1], 0)]
         self._stop_waiting(order_id)
         return [(_CANCELLED, order_id, side, 0, 0, lots, row[1], 0)]
+
+    def _keep_halted(self, order_id: int) -> EventRow:
+        """What a cancellation is told while the book is halted."""
+        entry = self.entries.get(order_id)
+        if entry is None:
+            return (_CANCEL_REFUSED, order_id, 0, 0, 0, 0, _UNKNOWN_ORDER, 0)
+        return (_CANCEL_REFUSED, order_id, entry.flags & 1, 0, 0, entry.open_lots, int(Reason.BOOK_NOT_OPEN), 0)
 
     def _stop_waiting(self, order_id: int) -> None:
         if self.triggers.disarm(order_id) is None:

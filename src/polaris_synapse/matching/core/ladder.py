@@ -97,12 +97,14 @@ class Ladder:
         """Take a live entry out and mark it dead."""
         key = entry.price * self.sign
         level = self.levels[key]
-        level.lots -= entry.shown_lots
-        level.live -= 1
         entry.open_lots = 0
-        if not level.live:
+        # A match that removes its maker looks here whether the level goes on.
+        level.live = live = level.live - 1
+        if not live:
             self.drop(key)
-        elif len(level.queue) > 2 * level.live + SPARE_ENTRIES_MAX:
+            return
+        level.lots -= entry.shown_lots
+        if len(level.queue) > 2 * live + SPARE_ENTRIES_MAX:
             level.tidy()
 
     def drop(self, key: int) -> None:

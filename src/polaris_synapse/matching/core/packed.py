@@ -18,7 +18,7 @@ from polaris_synapse.matching.core.port import (
 )
 
 #: The least columns of a row, by its operation.
-_COLUMNS_MIN: Final = {
+_COLUMNS_MIN: Final[dict[int, int]] = {
     Operation.SUBMIT: COMMAND_COLUMNS,
     Operation.CANCEL: 3,
     Operation.AMEND: 7,
@@ -38,7 +38,8 @@ def no_command(row: CommandRow) -> ValueError:
 def require_command(row: CommandRow) -> None:
     """Raise ValueError for a row that a book cannot even refuse; see port."""
     operation = row[0]
-    if len(row) < _COLUMNS_MIN[Operation(operation)] or (operation == Operation.SUBMIT and len(row) > COMMAND_COLUMNS):
+    columns_min = _COLUMNS_MIN.get(operation)
+    if columns_min is None or len(row) < columns_min or (operation == Operation.SUBMIT and len(row) > COMMAND_COLUMNS):
         raise no_command(row)
     if _out_of_range(row):
         raise no_command(row)

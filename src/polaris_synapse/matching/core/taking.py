@@ -230,7 +230,7 @@ class TakingBook:
         order_id, account, flags = taker.order_id, taker.account, taker.flags
         side, prevention = flags & 1, flags >> _STP_SHIFT & 7
         far = self.bids if side else self.asks
-        keys, levels, sign = far.keys, far.levels, far.sign
+        keys, levels, sign, entries = far.keys, far.levels, far.sign, self.entries
         watched, guarded, events_max = self.triggers.orders, self._interruption_ppm, self._events_max
         first, price, before, prevented = 0, 0, lots, 0
         while lots and keys:
@@ -288,13 +288,14 @@ class TakingBook:
                         head = 0
                     events.append((_REFILLED, maker.order_id, side ^ 1, here, refill, open_lots, 0, 0))
                     continue
-                del self.entries[maker.order_id]
-                level.live -= 1
-                level.lots -= shown
-                if not level.live:
+                del entries[maker.order_id]
+                live = level.live - 1
+                if not live:
                     del levels[key]
                     keys.pop()
                     break
+                level.live = live
+                level.lots -= shown
             level.head = head
             if head > SPARE_ENTRIES_MAX and len(queue) > 2 * level.live + SPARE_ENTRIES_MAX:
                 level.tidy()

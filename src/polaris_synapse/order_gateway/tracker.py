@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 import anyio
+from msgspec import Struct
 
 from polaris_synapse.domain.messages import ExecutionRecorded
 from polaris_synapse.domain.orders import TERMINAL_STATES, Order, OrderState
@@ -15,13 +16,12 @@ _UNANSWERED: Final = frozenset({OrderState.APPROVED, OrderState.PENDING_CANCEL, 
 _FILLS_OF_ORDER_MAX: Final = 100
 
 
-class _Tracked:
-    __slots__ = ("fills", "order", "waiters")
+class _Tracked(Struct, gc=False):
+    """Most orders have neither fills nor waiters, so neither is an object that the garbage collector must look at."""
 
-    def __init__(self) -> None:
-        self.order: Order | None = None
-        self.fills: list[ExecutionRecorded] = []
-        self.waiters: set[anyio.Event] = set()
+    order: Order | None = None
+    fills: tuple[ExecutionRecorded, ...] = ()
+    waiters: set[anyio.Event] | None = None
 
 
 def answered(order: Order) -> bool:
@@ -55,7 +55,7 @@ class OrderTracker:
         tracked = self._tracked(execution.order_id)
         known = any(fill.execution_id == execution.execution_id for fill in tracked.fills)
         if len(tracked.fills) < _FILLS_OF_ORDER_MAX and not known:
-            tracked.fills.append(execution)
+            tracked.fills += (execution,)
             self._wake(tracked)
 
     def order(self, order_id: int) -> Order | None:
@@ -66,7 +66,7 @@ class OrderTracker:
     def fills(self, order_id: int) -> tuple[ExecutionRecorded, ...]:
         """The known fills, oldest first; of an order with very many, the first hundred."""
         tracked = self._orders.get(order_id)
-        return tuple(tracked.fills) if tracked else ()
+        return tracked.fills if tracked else ()
 
     def forget(self) -> None:
         """Facts were missed: what is known may be old."""
@@ -91,6 +91,8 @@ class OrderTracker:
         with anyio.move_on_after(wait_ms / 1_000):
             while not self._settled(tracked):
                 woken = anyio.Event()
+                if tracked.waiters is None:
+                    tracked.waiters = set()
                 tracked.waiters.add(woken)
                 try:
                     await woken.wait()
@@ -115,5 +117,5 @@ class OrderTracker:
 
     @staticmethod
     def _wake(tracked: _Tracked) -> None:
-        for waiter in tracked.waiters:
+        for waiter in tracked.waiters or ():
             waiter.set()

@@ -107,14 +107,10 @@ def _repeats_too_often(account: Account, fingerprint: str, time_ns: int, repeats
         earlier = account.repeats_before
         times = earlier.pop(fingerprint, None) if earlier else None
         if times is None:
-            account.repeats[fingerprint] = [time_ns]
+            account.repeats[fingerprint] = (time_ns,)
             return False
-        account.repeats[fingerprint] = times
-    times.append(time_ns)
-    if len(times) <= repeats_max:
-        return False
-    del times[: len(times) - repeats_max - 1]
-    return abs(time_ns - times[0]) <= window_ns
+    account.repeats[fingerprint] = times = (*times, time_ns)[-repeats_max - 1 :]
+    return len(times) > repeats_max and abs(time_ns - times[0]) <= window_ns
 
 
 def check_open_orders(context: OrderContext) -> Refusal | None:

@@ -121,8 +121,8 @@ class Account(Struct, kw_only=True):
     bucket_level: int = -1
     bucket_time_ns: int = 0
     #: When the same order was last sent, by its fingerprint, in two generations so that old ones go for free.
-    repeats: dict[str, list[int]] = {}
-    repeats_before: dict[str, list[int]] = {}
+    repeats: dict[str, tuple[int, ...]] = {}
+    repeats_before: dict[str, tuple[int, ...]] = {}
     repeats_since_ns: int = 0
     stopped: bool = False
     equity_units: int = 0
@@ -191,7 +191,7 @@ class ListLeg(Struct):
     sibling_lots: int = 0
 
 
-class OrderRecord(Struct, kw_only=True):
+class OrderRecord(Struct, kw_only=True, gc=False):
     """An order with what it holds: ``need_units`` of ``need_asset`` reserved, ``exposed_lots`` counted as open.
 
     ``worst_ticks`` prices a BUY without a limit price; ``worst_lots`` bounds an order by quote amount.

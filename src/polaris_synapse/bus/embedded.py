@@ -36,6 +36,7 @@ from polaris_synapse.bus.journal import (
 )
 from polaris_synapse.bus.metrics import HostMetrics
 from polaris_synapse.bus.port import BusError
+from polaris_synapse.bus.publishing import publish_outputs
 from polaris_synapse.bus.recovery import HOST_PART, HostFailedError, Recovery, RecoveryReport, SetUp
 from polaris_synapse.bus.requests import WaitingRequests
 from polaris_synapse.bus.settings import HostSettings
@@ -345,8 +346,7 @@ class EmbeddedHost:
             except CoreFailedError as error:
                 self._fail(self._journal.last_offset, error)
                 return
-            for core, index, output in outputs:
-                self._subscriptions.publish(core, self._volatile_offset, index, output)
+            publish_outputs(outputs, self._volatile_offset, self._subscriptions.listeners, [])
             if derived:
                 self._metrics.dropped += self._intake.add_derived(derived)
 
@@ -425,7 +425,7 @@ class EmbeddedHost:
 
     def _apply(self, batch: list[Message], first_offset: int, derived_count: int) -> list[Answer]:
         """Apply a durable batch, publish what follows, and return the answers in it."""
-        run, heard, publish = self._cascade.run, self._subscriptions.heard, self._subscriptions.publish
+        run, heard = self._cascade.run, self._subscriptions.heard
         listeners, counts = self._subscriptions.listeners, self._metrics.inputs
         administrative = self._subscriptions.accepted.keys() | {ListInstrument}
         answers: list[Answer] = []
@@ -439,7 +439,7 @@ class EmbeddedHost:
             counts[kind] = counts.get(kind, 0) + 1
             # Derived messages were published when the volatile core said them.
             if kind in listeners and offset - first_offset >= derived_count:
-                publish("input", offset, 0, message)
+                self._subscriptions.publish("input", offset, 0, message)
             try:
                 produced += run(message, heard, outputs, for_volatile)
             except (CoreFailedError, CascadeError) as error:
@@ -453,13 +453,9 @@ class EmbeddedHost:
                 self._set_up.see(message)
                 self._subscriptions.publish_accepted(offset, message)
             if outputs:
-                for core, index, output in outputs:
-                    if type(output) is Answer:
-                        answers.append(output)
-                    if type(output) in listeners:
-                        publish(core, offset, index, output)
-                    if unsafe and type(output) not in WITHOUT_CONSEQUENCE:
-                        self._must_synchronise = True
+                publish_outputs(outputs, offset, listeners, answers)
+                if unsafe and any(type(output) not in WITHOUT_CONSEQUENCE for _, _, output in outputs):
+                    self._must_synchronise = True
                 outputs.clear()
             if for_volatile:
                 self._apply_volatile(for_volatile)

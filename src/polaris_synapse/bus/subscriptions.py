@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from polaris_synapse.bus.cascade import fact_topics
 from polaris_synapse.bus.core import Envelope
 from polaris_synapse.bus.port import SlowConsumerError
+from polaris_synapse.bus.publishing import Hearers, publish
 from polaris_synapse.domain.messages import Answer, Command, Message
 from polaris_synapse.domain.topics import INBOXES, ROUTES, VOLATILE_INBOXES
 
@@ -175,7 +176,7 @@ class Subscriptions:
     def __init__(self) -> None:
         self._all: list[BusSubscription] = []
         #: ``{message type: ((subscription, topic), ...)}`` for types that somebody hears.
-        self.listeners: dict[type[Message], tuple[tuple[BusSubscription, str], ...]] = {}
+        self.listeners: dict[type[Message], Hearers] = {}
         #: The types that the host must look at: those in ``listeners``, and answers, which requests wait for.
         self.heard: frozenset[type[Message]] = frozenset({Answer})
 
@@ -218,18 +219,7 @@ class Subscriptions:
 
     def publish(self, core: str, offset: int, index: int, message: Message) -> None:
         """Put one message before everybody who hears its type; ``flush`` hands it over."""
-        envelope: Envelope | None = None
-        for subscription, topic in self.listeners.get(type(message), ()):
-            if envelope is None or envelope.topic != topic:
-                envelope = Envelope(
-                    topic=topic,
-                    core=core,
-                    partition=0,
-                    offset=offset,
-                    index=index,
-                    message=message,  # type: ignore[arg-type]  # AnyMessage is the union of every Message
-                )
-            subscription.pending.append(envelope)
+        publish(self.listeners.get(type(message), ()), core, offset, index, message)
 
     def flush(self) -> None:
         """Hand every subscriber what was published to it since the last time, and forget the dropped ones."""

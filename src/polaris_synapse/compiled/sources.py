@@ -10,7 +10,7 @@ from typing import Final
 #: define structs which these read stay plain: compiled code has to know a struct before it begins.
 COMPILED: Final[dict[str, tuple[str, ...]]] = {
     "polaris_synapse.agents.core": ("following",),
-    "polaris_synapse.bus": ("cascade",),
+    "polaris_synapse.bus": ("cascade", "publishing"),
     "polaris_synapse.compliance.core": ("recording",),
     "polaris_synapse.matching.core": ("market",),
     "polaris_synapse.order_gateway": ("order_parsing", "viewing"),

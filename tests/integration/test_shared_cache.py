@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from tests.real_servers import start_or_skip
 from polaris_synapse.order_gateway.limits import TokenBuckets
 from polaris_synapse.order_gateway.settings import Budget
 from polaris_synapse.storage.cache.memory import MemoryCache
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, SharedCache
+from polaris_synapse.storage.cache.port import CacheUnavailableError, ChannelListener, Revocation, SharedCache
 from polaris_synapse.storage.cache.redis import RedisCache
 from polaris_synapse.storage.cache.revocations import RevocationMirror
 from polaris_synapse.testing.clock import ManualClock
@@ -166,6 +167,96 @@ async def test_a_name_is_claimed_once(opener: Open) -> None:
                 await anyio.lowlevel.checkpoint()
 
 
+class Heard:
+    """What a listener heard."""
+
+    def __init__(self) -> None:
+        self.listener: ChannelListener
+        self.said: list[tuple[str, bytes]] = []
+        self.lost = anyio.Event()
+
+    def of(self, channel: str) -> list[bytes]:
+        """What was said on one channel."""
+        return [payload for name, payload in self.said if name == channel]
+
+
+async def eventually_heard(condition: Callable[[], bool]) -> None:
+    """Wait until something was heard."""
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def listening(cache: SharedCache, *channels: str, silence_seconds: float = 5) -> AsyncIterator[Heard]:
+    """A listener that has joined some channels, and what it hears; ``lost`` is set where its line is."""
+    found = Heard()
+
+    async def follow(listener: ChannelListener) -> None:
+        try:
+            async for one in listener:
+                found.said.append(one)
+        except CacheUnavailableError:
+            found.lost.set()
+
+    async with cache.listen(silence_seconds=silence_seconds) as listener, anyio.create_task_group() as group:
+        found.listener = listener
+        group.start_soon(follow, listener)
+        await listener.join(channels)
+        yield found
+        group.cancel_scope.cancel()
+
+
+async def test_what_is_published_reaches_everybody_who_listens(opener: Open) -> None:
+    """All listeners of a channel hear it in order, and no other channel does."""
+    a, b = unique("A"), unique("B")
+    async with (
+        clients(opener, 3) as (sender, one, other),
+        listening(one, a, b) as both,
+        listening(other, a) as first,
+    ):
+        await sender.publish({unique("elsewhere"): b"no"})
+        await sender.publish({})
+        for number in range(3):
+            await sender.publish({a: b"a%d" % number, b: b"b%d" % number})
+        await sender.publish({a: b"\x00\xff", b: b"end"})
+        await eventually_heard(lambda: len(both.said) == 8 and len(first.said) == 4)
+        assert both.of(a) == first.of(a) == [b"a0", b"a1", b"a2", b"\x00\xff"]
+        assert both.of(b) == [b"b0", b"b1", b"b2", b"end"]
+
+
+async def test_a_listener_joins_and_leaves_channels_while_it_listens(opener: Open) -> None:
+    """What is published after a join is heard, after a leave not, and after another join again."""
+    a, b = unique("A"), unique("B")
+    async with clients(opener, 2) as (sender, one), listening(one, a) as found:
+        await sender.publish({b: b"too early", a: b"1"})
+        await eventually_heard(lambda: found.of(a) == [b"1"])
+        await found.listener.join([b])
+        await sender.publish({a: b"2", b: b"2"})
+        await eventually_heard(lambda: found.of(a) == [b"1", b"2"] and found.of(b) == [b"2"])
+        await found.listener.leave([a])
+        # Once another channel is joined, the server has heard of that, too.
+        await found.listener.join([unique("C")])
+        await sender.publish({a: b"3"})
+        await sender.publish({b: b"3"})
+        await eventually_heard(lambda: found.of(b) == [b"2", b"3"])
+        await found.listener.join([a])
+        await sender.publish({a: b"4"})
+        await eventually_heard(lambda: found.of(a) == [b"1", b"2", b"4"])
+        assert not found.lost.is_set()
+
+
+async def test_quiet_is_no_silence(opener: Open) -> None:
+    """While nothing is said the line proves that it lives, and the next message still arrives."""
+    channel = unique("quiet")
+    async with clients(opener, 2) as (sender, one), listening(one, channel, silence_seconds=0.4) as found:
+        # Long enough for several questions whether the line lives.
+        await anyio.sleep(1.5)
+        assert not found.lost.is_set()
+        await sender.publish({channel: b"at last"})
+        await eventually_heard(lambda: found.said == [(channel, b"at last")])
+
+
 async def test_revocations_are_read_once_and_in_order(opener: Open) -> None:
     """A cursor goes on where it was; the empty one begins at the beginning."""
     names = [unique("token") for _ in range(3)]
@@ -250,12 +341,16 @@ async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None
         lambda: cache.give_back("x", "y", burst=1),
         lambda: cache.spend("x", "y", units=1, per_second=1, burst=1, now_ns=0),
         lambda: cache.claim("x", seconds=1),
+        lambda: cache.publish({"x": b"y"}),
         lambda: cache.revoke([Revocation("z", 0)]),
         lambda: cache.revoked_since(""),
     )
     for call in calls:
         with pytest.raises(CacheUnavailableError):
             await call()
+    with pytest.raises(CacheUnavailableError):
+        async with cache.listen(silence_seconds=1):
+            pass
     clock.advance(4)
     assert not await mirror.compare()
     assert mirror.is_current()
@@ -265,6 +360,110 @@ async def test_without_the_cache_nothing_is_certain(single: NativeRedis) -> None
     await eventually(mirror.compare)
     assert mirror.is_current()
     await cache.close()
+
+
+async def test_a_listener_notices_that_its_server_is_gone(single: NativeRedis) -> None:
+    """A server that is killed, one that hangs and one that cuts the line end the listening; a flush does not."""
+    cache = RedisCache(single.url, operation_seconds_max=SECONDS_MAX)
+    async with listening(cache, "x") as found:
+        single.command("FLUSHALL")
+        await cache.publish({"x": b"still"})
+        await eventually_heard(lambda: found.said == [("x", b"still")])
+        single.command("CLIENT", "KILL", "TYPE", "pubsub")
+        with anyio.fail_after(5):
+            await found.lost.wait()
+    async with listening(cache, "x", silence_seconds=1) as found:
+        single.process.send(signal.SIGSTOP)
+        with anyio.fail_after(5):
+            await found.lost.wait()
+        single.process.send(signal.SIGCONT)
+    async with listening(cache, "x") as found:
+        await anyio.to_thread.run_sync(single.kill)
+        with anyio.fail_after(5):
+            await found.lost.wait()
+        with pytest.raises(CacheUnavailableError):
+            await found.listener.join(["y"])
+    await anyio.to_thread.run_sync(single.start)
+
+    async def says() -> bool:
+        # The first attempt may be on a connection that the server's end has ended too.
+        try:
+            await cache.publish({"x": b"again"})
+        except CacheUnavailableError:
+            return False
+        return True
+
+    async with listening(cache, "x") as found:
+        await eventually(says)
+        await eventually_heard(lambda: found.said == [("x", b"again")])
+    await cache.close()
+
+
+async def test_a_listener_that_is_too_slow_is_cut_off(single: NativeRedis) -> None:
+    """What the server keeps for it has a bound; beyond it the line is lost, and nothing is made up for."""
+    single.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1048576 1048576 1")
+    cache = RedisCache(single.url, operation_seconds_max=SECONDS_MAX)
+    async with cache.listen(silence_seconds=SECONDS_MAX) as listener:
+        said = aiter(listener)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anext, said)
+            await listener.join(["x"])
+            await cache.publish({"x": b"first"})
+        # Far more than the operating system takes for a connection that nobody reads.
+        for _ in range(128):
+            await cache.publish({"x": b"x" * 262_144})
+
+        async def hear_the_rest() -> None:
+            with anyio.fail_after(10):
+                while True:
+                    await anext(said)
+
+        with pytest.raises(CacheUnavailableError):
+            await hear_the_rest()
+    await cache.close()
+
+
+@asynccontextmanager
+async def hearing_again_after(publisher: SharedCache, other: SharedCache) -> AsyncIterator[None]:
+    """Before and after what is done within, somebody who listens anew hears what is published."""
+    channel = unique("failover")
+    async with listening(other, channel, silence_seconds=2) as found:
+        await publisher.publish({channel: b"before"})
+        await eventually_heard(lambda: bool(found.said))
+    yield
+
+    async def hears() -> bool:
+        found: Heard | None = None
+        try:
+            async with listening(other, channel, silence_seconds=2) as found:
+                await publisher.publish({channel: b"after"})
+                with anyio.move_on_after(1):
+                    await eventually_heard(lambda: bool(found.said))
+        except* CacheUnavailableError:
+            pass
+        return found is not None and bool(found.said)
+
+    await eventually(hears)
+
+
+async def test_channels_survive_a_failover_of_the_cluster(cluster: RedisCluster) -> None:
+    """Masters die one after the other, and whoever listens and publishes anew finds nodes that live."""
+    await anyio.to_thread.run_sync(cluster.wait_for_replicas)
+    async with clients(lambda: RedisCache(cluster.url, operation_seconds_max=SECONDS_MAX), 2) as (one, other):
+        for victim in cluster.masters()[:2]:
+            async with hearing_again_after(one, other):
+                await anyio.to_thread.run_sync(victim.kill)
+            await anyio.to_thread.run_sync(victim.start)
+            await anyio.to_thread.run_sync(cluster.wait_for_replicas)
+
+
+async def test_channels_survive_a_failover_behind_sentinel(sentinel: RedisSentinel) -> None:
+    """The master dies: channels go on at the one that was promoted."""
+    async with clients(lambda: RedisCache(sentinel.url, operation_seconds_max=SECONDS_MAX), 2) as (one, other):
+        victim = sentinel.master()
+        async with hearing_again_after(one, other):
+            await anyio.to_thread.run_sync(victim.kill)
+        await anyio.to_thread.run_sync(victim.start)
 
 
 async def test_a_failover_of_the_cluster_is_survived(cluster: RedisCluster) -> None:

@@ -3,28 +3,94 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
 
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage
+import anyio
 
+from polaris_synapse.storage.cache.port import CacheUnavailableError, ChannelListener, Revocation, RevocationPage
+
+_BACKLOG_MESSAGES_MAX: Final = 10_000
 _NS: Final = 1_000_000_000
+
+
+class _MemoryListener:
+    """See ChannelListener."""
+
+    def __init__(self, channels: dict[str, set[_MemoryListener]]) -> None:
+        self._channels = channels
+        self._send, self._receive = anyio.create_memory_object_stream[tuple[str, bytes]](_BACKLOG_MESSAGES_MAX)
+
+    async def join(self, channels: Collection[str], /) -> None:
+        """See ChannelListener."""
+        for channel in channels:
+            self._channels[channel].add(self)
+
+    async def leave(self, channels: Collection[str], /) -> None:
+        """See ChannelListener."""
+        for channel in channels:
+            self._channels[channel].discard(self)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
+        """See ChannelListener."""
+        async for heard in self._receive:
+            yield heard
+        raise CacheUnavailableError("the listener was too slow, or the cache was switched off")
+
+    def hand(self, channel: str, payload: bytes) -> None:
+        """What was published. Who is too slow is cut off, as a server does."""
+        try:
+            self._send.send_nowait((channel, payload))
+        except anyio.WouldBlock:
+            self.cut()
+
+    def cut(self) -> None:
+        """Let it hear nothing more than what waits."""
+        for listeners in self._channels.values():
+            listeners.discard(self)
+        self._send.close()
+
+    def close(self) -> None:
+        """Forget what waits too."""
+        self.cut()
+        self._receive.close()
 
 
 class MemoryCache:
     """See SharedCache. ``lose`` forgets everything, ``available = False`` makes every call fail, as a server's end."""
 
     def __init__(self) -> None:
-        self.available = True
+        self._available = True
+        self._channels: dict[str, set[_MemoryListener]] = defaultdict(set)
+        self._listeners: set[_MemoryListener] = set()
         self._prices: dict[str, bytes] = {}
         self._buckets: dict[tuple[str, str], tuple[float, int]] = {}
         self._claims: dict[str, float] = {}
         self._epoch = secrets.token_hex(8)
         self._revocations: list[Revocation] = []
 
+    @property
+    def available(self) -> bool:
+        """Whether it answers."""
+        return self._available
+
+    @available.setter
+    def available(self, is_there: bool) -> None:
+        self._available = is_there
+        if not is_there:
+            for listener in self._listeners:
+                listener.cut()
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that somebody listens to."""
+        return frozenset(channel for channel, listeners in self._channels.items() if listeners)
+
     def lose(self) -> None:
-        """Forget everything, as a flush does."""
+        """Forget everything, as a flush does. Who listens goes on listening."""
         self._prices.clear()
         self._buckets.clear()
         self._claims.clear()
@@ -96,6 +162,25 @@ class MemoryCache:
         start = int(position) if epoch == self._epoch else 0
         found = tuple(self._revocations[start:])
         return RevocationPage(self._epoch, f"{self._epoch}/{len(self._revocations)}", found)
+
+    async def publish(self, payloads: Mapping[str, bytes], /) -> None:
+        """See SharedCache."""
+        self._check()
+        for channel, payload in payloads.items():
+            for listener in tuple(self._channels.get(channel, ())):
+                listener.hand(channel, payload)
+
+    @asynccontextmanager
+    async def listen(self, *, silence_seconds: float) -> AsyncIterator[ChannelListener]:
+        """See SharedCache. Memory is never silent."""
+        self._check()
+        listener = _MemoryListener(self._channels)
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+            listener.close()
 
     async def close(self) -> None:
         """See SharedCache."""

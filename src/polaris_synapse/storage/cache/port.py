@@ -6,7 +6,8 @@ whether a session still holds, or whether a request is a copy, lets through what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from msgspec import Struct
@@ -29,6 +30,28 @@ class RevocationPage(Struct, frozen=True):
     epoch: str
     cursor: str
     revocations: tuple[Revocation, ...]
+
+
+class ChannelListener(Protocol):
+    """Hears what is published on some channels, which may change while it listens.
+
+    Once any of this raised CacheUnavailableError it hears nothing more, and whoever goes on has to listen anew.
+    """
+
+    async def join(self, channels: Collection[str], /) -> None:
+        """Hear these too; returns once whatever is published from now on is heard. Somebody has to be iterating."""
+        ...
+
+    async def leave(self, channels: Collection[str], /) -> None:
+        """Hear these no more."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
+        """``(channel, payload)`` in the order of each channel. Raises CacheUnavailableError where the line is lost.
+
+        That is also where the listener was too slow, and where the cache has not answered for ``silence_seconds``.
+        """
+        ...
 
 
 class SharedCache(Protocol):
@@ -67,6 +90,17 @@ class SharedCache(Protocol):
 
     async def revoked_since(self, cursor: str, /) -> RevocationPage:
         """Revocations after a cursor; the empty one is the beginning."""
+        ...
+
+    async def publish(self, payloads: Mapping[str, bytes], /) -> None:
+        """Send one payload to each channel: to whoever listens there now. Nobody hears it later."""
+        ...
+
+    def listen(self, *, silence_seconds: float) -> AbstractAsyncContextManager[ChannelListener]:
+        """Listen, to no channel at first. Nothing is made up for: a line that is lost is never quietly replaced.
+
+        The cache is asked whether it lives where no channel has anything to say, so quiet is no silence.
+        """
         ...
 
     async def close(self) -> None:

@@ -7,15 +7,16 @@ URLs: ``redis://:secret@host:6379/0`` (``rediss`` for TLS), ``redis+cluster://:s
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.lowlevel
 
-from polaris_synapse.storage.cache.port import CacheUnavailableError, Revocation, RevocationPage
+from polaris_synapse.storage.cache.port import CacheUnavailableError, ChannelListener, Revocation, RevocationPage
+from polaris_synapse.storage.cache.redis_channels import RedisListener
 
 T = TypeVar("T")
 
@@ -79,13 +80,18 @@ class RedisCache:
     """See SharedCache. Connects when first used; no call takes longer than ``operation_seconds_max``."""
 
     def __init__(self, url: str, *, operation_seconds_max: float = 0.25) -> None:
+        self._url = url
         self._seconds_max = operation_seconds_max
         #: The client, and whatever else must be closed with it.
         self._client, self._others = _clients(url, operation_seconds_max)
+        #: In a cluster the node that we publish at, by a client of its own.
+        self._speaker: Any = None
         # A cluster's client (redis-py 8.1) lets commands that run at once take each other's connections, which hang or
         # count twice: there one follows the other.
-        one_by_one = urlsplit(url).scheme == _CLUSTER
-        self._turns: AbstractAsyncContextManager[Any] = anyio.Semaphore(1 if one_by_one else _COMMANDS_AT_ONCE_MAX)
+        self._is_cluster = urlsplit(url).scheme == _CLUSTER
+        self._turns: AbstractAsyncContextManager[Any] = anyio.Semaphore(
+            1 if self._is_cluster else _COMMANDS_AT_ONCE_MAX
+        )
 
     async def put_prices(self, prices: Mapping[str, bytes], /) -> None:
         """See SharedCache."""
@@ -155,9 +161,61 @@ class RedisCache:
         end = rows[-1][0].decode() if rows else position or "0-0"
         return RevocationPage(now_epoch, f"{now_epoch}/{end}", found)
 
+    async def publish(self, payloads: Mapping[str, bytes], /) -> None:
+        """See SharedCache. A plain PUBLISH: a cluster hands it on to every node."""
+        if not payloads:
+            return
+        if self._is_cluster and self._speaker is None:
+            self._speaker = await self._node()
+        speaker = self._speaker or self._client
+        pipeline = speaker.pipeline(transaction=False)
+        for channel, payload in payloads.items():
+            pipeline.publish(f"{_PREFIX}:{channel}", payload)
+        try:
+            await _bounded(pipeline.execute(), self._seconds_max)
+        except CacheUnavailableError:
+            if speaker is self._speaker:
+                # Another node the next time.
+                self._speaker = None
+                await speaker.aclose()
+            raise
+
+    @asynccontextmanager
+    async def listen(self, *, silence_seconds: float) -> AsyncIterator[ChannelListener]:
+        """See SharedCache. The clients here do not try again: what they would repair in secret has lost messages."""
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
+        async with AsyncExitStack() as stack:
+            if self._is_cluster:
+                clients: tuple[Any, ...] = (await self._node(**once),)
+            else:
+                client, others = _clients(self._url, self._seconds_max, **once)
+                clients = (client, *others)
+            for one in clients:
+                stack.push_async_callback(one.aclose)
+            listener = RedisListener(clients[0].pubsub(), _PREFIX, silence_seconds)
+            stack.push_async_callback(listener.close)
+            await _bounded(listener.open(), self._seconds_max)
+            yield listener
+
+    async def _node(self, **options: Any) -> Any:
+        """A client of one node of the cluster, any of them: each hears and says what all do."""
+        from redis.asyncio import Redis
+
+        try:
+            await self._within(self._client.initialize())
+            node = self._client.get_random_node()
+        except AttributeError as error:
+            raise CacheUnavailableError("the cache's nodes are changing their roles") from error
+        kept = {"password", "username", "socket_timeout", "socket_connect_timeout"}
+        found = {name: value for name, value in self._client.connection_kwargs.items() if name in kept}
+        return Redis(host=node.host, port=node.port, **found, **options)
+
     async def close(self) -> None:
         """See SharedCache."""
-        for client in (self._client, *self._others):
+        for client in (self._client, *self._others, *(() if self._speaker is None else (self._speaker,))):
             await client.aclose()
 
     async def _eval(self, script: str, keys: Sequence[str], *arguments: object) -> Any:
@@ -176,15 +234,19 @@ class RedisCache:
             raise CacheUnavailableError("the cache's nodes are changing their roles") from error
 
     async def _within(self, call: Awaitable[T]) -> T:
-        from redis.exceptions import RedisError
+        async with self._turns:
+            return await _bounded(call, self._seconds_max)
 
-        try:
-            async with self._turns:
-                with anyio.fail_after(self._seconds_max):
-                    return await call
-        except (RedisError, OSError, TimeoutError) as error:
-            # The kind of the error and never its text, which may hold what was sent.
-            raise CacheUnavailableError(f"the cache does not answer: {type(error).__name__}") from error
+
+async def _bounded(call: Awaitable[T], seconds_max: float) -> T:
+    from redis.exceptions import RedisError
+
+    try:
+        with anyio.fail_after(seconds_max):
+            return await call
+    except (RedisError, OSError, TimeoutError) as error:
+        # The kind of the error and never its text, which may hold what was sent.
+        raise CacheUnavailableError(f"the cache does not answer: {type(error).__name__}") from error
 
 
 def _revocation(fields: Sequence[bytes]) -> Revocation:
@@ -197,13 +259,13 @@ def _stream_id(text: str) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
-def _clients(url: str, seconds_max: float) -> tuple[Any, tuple[Any, ...]]:
+def _clients(url: str, seconds_max: float, **options: Any) -> tuple[Any, tuple[Any, ...]]:
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.cluster import ClusterNode
     from redis.asyncio.sentinel import Sentinel
 
     parts = urlsplit(url)
-    limits: dict[str, Any] = {"socket_timeout": seconds_max, "socket_connect_timeout": seconds_max}
+    limits: dict[str, Any] = {"socket_timeout": seconds_max, "socket_connect_timeout": seconds_max, **options}
     if parts.scheme not in {_CLUSTER, _SENTINEL}:
         return Redis.from_url(url, **limits), ()
     credentials, _, hosts = parts.netloc.rpartition("@")

@@ -25,7 +25,10 @@ ANSWERS: Final = "answers"
 EXECUTIONS: Final = "executions"
 TRADES: Final = "trades"
 BOOKS: Final = "books"
+#: Everything of markets, each symbol in order. The second topic repeats of it what money and safety depend on, for
+#: those who need no more: marks, and the health of books.
 MARKET_DATA_NORMALIZED: Final = "market_data.normalized"
+MARKET_DATA_MARKS: Final = "market_data.marks"
 TRADING_DECISIONS: Final = "trading.decisions"
 COMPLIANCE_DECISIONS: Final = "compliance.decisions"
 COMPLIANCE_ALERTS: Final = "compliance.alerts"
@@ -171,8 +174,8 @@ ROUTES: Final[dict[type[Message], Route]] = {
         (MARKET_DATA_NORMALIZED,),
         lambda message: message.candle.symbol,  # type: ignore[attr-defined]  # CandleClosed
     ),
-    m.BookHealthChanged: Route((MARKET_DATA_NORMALIZED,), _symbol),
-    m.Mark: Route((RISK, COMPLIANCE, MARKET_DATA_NORMALIZED), _symbol),
+    m.BookHealthChanged: Route((MARKET_DATA_NORMALIZED, MARKET_DATA_MARKS), _symbol),
+    m.Mark: Route((RISK, COMPLIANCE, MARKET_DATA_NORMALIZED, MARKET_DATA_MARKS), _symbol),
     m.MarketSummary: Route((AGENTS, MARKET_DATA_NORMALIZED), _symbol),
     m.ResyncNeeded: Route((FEED_COMMANDS,), _symbol),
     m.SetAgents: Route((AGENTS, COMPLIANCE), _everywhere),

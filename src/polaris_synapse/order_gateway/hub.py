@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Protocol
 
 import anyio
@@ -14,8 +14,15 @@ from msgspec import Struct
 from polaris_synapse.bus.port import Bus, SlowConsumerError
 from polaris_synapse.domain import messages as m
 from polaris_synapse.domain.instruments import Instrument
-from polaris_synapse.domain.topics import EXECUTIONS, MARKET_DATA_NORMALIZED, RISK_EVENTS, TRADING_DECISIONS
+from polaris_synapse.domain.topics import (
+    EXECUTIONS,
+    MARKET_DATA_MARKS,
+    MARKET_DATA_NORMALIZED,
+    RISK_EVENTS,
+    TRADING_DECISIONS,
+)
 from polaris_synapse.order_gateway.list_params import list_view
+from polaris_synapse.order_gateway.market_channels import MarketChannels
 from polaris_synapse.order_gateway.markets import Markets
 from polaris_synapse.order_gateway.metrics import GatewayMetrics
 from polaris_synapse.order_gateway.settings import GatewaySettings
@@ -42,6 +49,10 @@ class Event(Struct, frozen=True, kw_only=True):
     data: Any
 
 
+_READ_AGAIN: Final = {"read_again": True}
+_GAP: Final = _ENCODER.encode(Event(channel="status", event="gap", time_ns=0, data=_READ_AGAIN))
+
+
 class Listener(Protocol):
     """A client that listens to channels."""
 
@@ -55,16 +66,27 @@ class Listener(Protocol):
 
 
 class Hub:
-    """Keeps the tracker and the marks up to date and hands events to listeners."""
+    """Keeps the tracker and the marks up to date and hands events to listeners.
+
+    With ``channels`` tops, trades and candles come through the cache, of those markets that somebody listens to, and
+    the bus says no more of markets than their marks and the health of their books. Without, it says everything.
+    """
 
     def __init__(
-        self, bus: Bus, markets: Markets, tracker: OrderTracker, metrics: GatewayMetrics, settings: GatewaySettings
+        self,
+        bus: Bus,
+        markets: Markets,
+        tracker: OrderTracker,
+        metrics: GatewayMetrics,
+        settings: GatewaySettings,
+        channels: MarketChannels | None = None,
     ) -> None:
         self._bus = bus
         self._markets = markets
         self._tracker = tracker
         self._metrics = metrics
         self._settings = settings
+        self._channels = channels
         self._listeners: dict[str, set[Listener]] = defaultdict(set)
         self.listening = 0
         self._handlers: dict[type[m.Message], Callable[[Any], None]] = {
@@ -87,6 +109,14 @@ class Hub:
     def listen(self, channel: str, listener: Listener) -> None:
         """Begin to hand events of a channel to a listener."""
         self._listeners[channel].add(listener)
+        if self._channels is not None and channel.startswith(MARKET_PREFIX):
+            self._channels.want(channel.removeprefix(MARKET_PREFIX))
+
+    async def joined(self, channels: Collection[str], listener: Listener) -> None:
+        """Return once a listener's channels are heard; where the cache keeps that from being so, tell it of a gap."""
+        symbols = [one.removeprefix(MARKET_PREFIX) for one in channels if one.startswith(MARKET_PREFIX)]
+        if self._channels is not None and symbols and not await self._channels.joined(symbols):
+            listener.push(_GAP)
 
     def leave(self, channel: str, listener: Listener) -> None:
         """Stop that."""
@@ -95,6 +125,8 @@ class Hub:
             listeners.discard(listener)
             if not listeners:
                 del self._listeners[channel]
+                if self._channels is not None and channel.startswith(MARKET_PREFIX):
+                    self._channels.unwant(channel.removeprefix(MARKET_PREFIX))
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Listen to the bus until cancelled. ``ready`` is called once both subscriptions stand."""
@@ -111,11 +143,13 @@ class Hub:
             )
             group.start_soon(
                 self._follow,
-                (MARKET_DATA_NORMALIZED,),
+                (MARKET_DATA_NORMALIZED if self._channels is None else MARKET_DATA_MARKS,),
                 "order-gateway-market-group",
                 self._settings.market_backlog_messages_max,
                 subscribed,
             )
+            if self._channels is not None:
+                group.start_soon(self._channels.run, self.take, self._markets_lost, self._market_gap)
 
     async def _follow(self, topics: Iterable[str], name: str, backlog_max: int, subscribed: Callable[[], None]) -> None:
         """Follow topics; where we fell behind and were dropped, say so to the clients and begin anew."""
@@ -144,8 +178,20 @@ class Hub:
 
     def _gap(self) -> None:
         """Tell every listener once that it may have missed something, and should read again."""
-        payload = _ENCODER.encode(Event(channel="status", event="gap", time_ns=0, data={"read_again": True}))
         for listener in {one for listeners in self._listeners.values() for one in listeners}:
+            listener.push(_GAP)
+
+    def _markets_lost(self) -> None:
+        """Likewise those who listen to markets."""
+        markets = (listeners for channel, listeners in self._listeners.items() if channel.startswith(MARKET_PREFIX))
+        for listener in {one for listeners in markets for one in listeners}:
+            listener.push(_GAP)
+
+    def _market_gap(self, symbol: str) -> None:
+        """Tell those who listen to a market that they missed something of it."""
+        channel = MARKET_PREFIX + symbol
+        payload = _ENCODER.encode(Event(channel=channel, event="gap", time_ns=0, data=_READ_AGAIN))
+        for listener in tuple(self._listeners.get(channel, ())):
             listener.push(payload)
 
     def _send(self, channel: str, event: str, message: m.Message, data: object, account: str | None = None) -> None:

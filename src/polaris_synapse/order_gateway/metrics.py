@@ -51,6 +51,43 @@ class LatencyHistogram(Collector):
         yield family
 
 
+class MarketChannelMetrics:
+    """What a gateway hears of markets through the cache."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.joined = Gauge(
+            "polaris_gateway_markets_heard", "Markets that are heard through the cache.", registry=registry
+        )
+        self.turns = Counter(
+            "polaris_gateway_market_turns", "Turns of markets heard through the cache.", registry=registry
+        )
+        self.gaps = Counter(
+            "polaris_gateway_market_gaps",
+            "Gaps told to those who listen to markets: lost (the cache is away), missed (a turn), silent (no turn).",
+            ("cause",),
+            registry=registry,
+        )
+
+
+class MarketWriterMetrics:
+    """What the process that follows markets publishes of them through the cache."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.turns = Counter(
+            "polaris_market_data_turns_published", "Turns of markets published through the cache.", registry=registry
+        )
+        self.messages = Counter(
+            "polaris_market_data_messages_published",
+            "Tops, trades and candles published through the cache.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "polaris_market_data_messages_not_published",
+            "Tops, trades and candles that the cache did not take, or for which a turn had no room.",
+            registry=registry,
+        )
+
+
 class GatewayMetrics:
     """Order latency, refusals by reason, connections, and what rate limits turned away."""
 

@@ -24,8 +24,9 @@ from polaris_synapse.order_gateway.hub import Hub
 from polaris_synapse.order_gateway.last_prices import LastPrices
 from polaris_synapse.order_gateway.limits import RateLimiter, TokenBuckets
 from polaris_synapse.order_gateway.list_entry import ListEntry
+from polaris_synapse.order_gateway.market_channels import MarketChannels
 from polaris_synapse.order_gateway.markets import Markets
-from polaris_synapse.order_gateway.metrics import GatewayMetrics
+from polaris_synapse.order_gateway.metrics import GatewayMetrics, MarketChannelMetrics
 from polaris_synapse.order_gateway.nonces import ReplayCache
 from polaris_synapse.order_gateway.passwords import Passwords
 from polaris_synapse.order_gateway.reads import Reads
@@ -54,7 +55,8 @@ class GatewayService:
 
     ``jwt_secret`` signs log-ins, at least 32 bytes. ``notes`` adds lines to GET /status (the feed, say).
     ``credentials`` keeps users and keys, a file in the data directory unless given; as an attribute it is for the
-    composition root, as ``entry`` is: order entry inside the process. ``cache`` is what several processes share.
+    composition root, as ``entry`` is: order entry inside the process. ``cache`` is what several processes share;
+    with ``markets_cached`` what clients hear of markets comes through it, instead of all markets over the bus.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class GatewayService:
         valuation_asset: str = "USDT",
         limiter: RateLimiter | None = None,
         cache: SharedCache | None = None,
+        markets_cached: bool = False,
         credentials: KeptCredentials | None = None,
         hasher: argon2.PasswordHasher | None = None,
         notes: Callable[[], Mapping[str, str]] | None = None,
@@ -138,7 +141,10 @@ class GatewayService:
             settings=settings,
         )
         self.reads = Reads(read_models, self.entry, self.markets, valuation_asset)
-        self.hub = Hub(bus, self.markets, self.tracker, self.metrics, settings)
+        channels = None
+        if cache is not None and markets_cached:
+            channels = MarketChannels(cache, clock, MarketChannelMetrics(registry))
+        self.hub = Hub(bus, self.markets, self.tracker, self.metrics, settings, channels)
         self.sessions: set[Session] = set()
         self._opened = False
         self._markets_read = False

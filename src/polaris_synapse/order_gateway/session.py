@@ -477,6 +477,7 @@ class Session:
         for channel in params.channels:
             self._channels.add(channel)
             self._hub.listen(channel, self)
+        await self._hub.joined(params.channels, self)
         return {"channels": sorted(self._channels)}
 
     async def _unsubscribe(self, params: ChannelParams) -> object:

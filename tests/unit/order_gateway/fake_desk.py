@@ -431,6 +431,7 @@ async def running_gateway(
     desk: FakeDesk | None = None,
     clock: ManualClock | None = None,
     cache: SharedCache | None = None,
+    markets_cached: bool = False,
     credentials: KeptCredentials | None = None,
     keys: dict[str, SigningKey] | None = None,
     **settings: Any,
@@ -450,6 +451,7 @@ async def running_gateway(
         data_directory=directory,
         hasher=QUICK_HASHER,
         cache=cache,
+        markets_cached=markets_cached,
         credentials=credentials,
     )
     ready = anyio.Event()
@@ -493,6 +495,73 @@ async def until(condition: Callable[[], bool]) -> None:
 def buy(**fields: object) -> dict[str, object]:
     """A small limit order."""
     return {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": "0.01", "price": "60000.00"} | fields
+
+
+def top(sequence: int, symbol: str = "BTCUSDT") -> m.TopOfBook:
+    """The best prices of a market."""
+    return m.TopOfBook(
+        time_ns=7,
+        symbol=symbol,
+        source="test",
+        sequence=sequence,
+        bid_ticks=6_000_000,
+        bid_lots=1_000,
+        ask_ticks=6_000_100,
+        ask_lots=2_000,
+    )
+
+
+def trade(trade_id: int, symbol: str = "BTCUSDT") -> m.MarketTrade:
+    """A public trade."""
+    return m.MarketTrade(
+        time_ns=7,
+        symbol=symbol,
+        source="test",
+        trade_id=trade_id,
+        price_ticks=6_000_000,
+        quantity_lots=1_000,
+        aggressor=Side.BUY,
+    )
+
+
+def candle(trades: int, symbol: str = "BTCUSDT") -> m.CandleClosed:
+    """A minute."""
+    minute = m.Candle(
+        symbol=symbol,
+        interval_seconds=60,
+        open_time_ns=0,
+        open_ticks=1,
+        high_ticks=1,
+        low_ticks=1,
+        close_ticks=1,
+        volume_lots=1,
+        taker_buy_lots=1,
+        notional_tick_lots=1,
+        trades=trades,
+    )
+    return m.CandleClosed(time_ns=7, source="test", candle=minute)
+
+
+class Ear:
+    """Somebody who listens, and what was handed to them."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    def may_hear(self, account: str, /) -> bool:
+        """Every account."""
+        return bool(account)
+
+    def push(self, payload: bytes, /) -> None:
+        """Keep it."""
+        self.heard.append(msgspec.json.decode(payload))
+
+    def told(self) -> list[tuple[str, object]]:
+        """The events' names with what tells them apart, and forget them."""
+        marks = {"top": "sequence", "trade": "trade_id", "candle": "trades", "gap": "read_again", "mark": "mark"}
+        found = [(one["event"], one["data"].get(marks.get(one["event"], ""))) for one in self.heard]
+        self.heard.clear()
+        return found
 
 
 def mark(mark_ticks: int = 6_100_000, *, healthy: bool = True) -> m.Mark:

@@ -74,7 +74,7 @@ class TopicsError(RuntimeError):
 
 
 #: Facts whose consumers need little of the past; everything else is kept as long as ``facts_hours`` says.
-_SHORT_LIVED: Final = frozenset({t.MARKET_DATA_NORMALIZED, t.SYSTEM_HEARTBEATS})
+_SHORT_LIVED: Final = frozenset({t.MARKET_DATA_NORMALIZED, t.MARKET_DATA_MARKS, t.SYSTEM_HEARTBEATS})
 _SHORT_MS: Final = 6 * _HOUR_MS
 #: Facts that are the whole truth about their key.
 COMPACTED: Final = frozenset({t.COMPLIANCE_DECISIONS})

@@ -77,8 +77,16 @@ class Books:
 class LlmAgents:
     """See the module."""
 
-    #: What order entry and its answers hear, the market, and what the agents say.
-    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_NORMALIZED, t.DECISION_CASES)
+    #: What order entry and its answers hear, the market (with a cache order entry hears its marks), and what the agents
+    #: say.
+    FACTS: Final = (
+        t.EXECUTIONS,
+        t.RISK_EVENTS,
+        t.TRADING_DECISIONS,
+        t.MARKET_DATA_NORMALIZED,
+        t.MARKET_DATA_MARKS,
+        t.DECISION_CASES,
+    )
 
     def __init__(self, parts: ServiceParts) -> None:
         self.parts = parts

@@ -144,6 +144,7 @@ class ServiceParts:
             data_directory=directory,
             valuation_asset=settings.valuation_asset,
             cache=shared_cache(settings),
+            markets_cached=True,
             credentials=kept_credentials(settings, directory, clock),
         )
 

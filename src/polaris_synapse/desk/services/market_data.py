@@ -26,6 +26,8 @@ from polaris_synapse.market_data.core import MarketDataCore
 from polaris_synapse.market_data.service import MarketDataService
 from polaris_synapse.market_data.views import MarketViews
 from polaris_synapse.order_gateway.last_prices import LastPricesWriter
+from polaris_synapse.order_gateway.market_channels import MarketChannelsWriter
+from polaris_synapse.order_gateway.metrics import MarketWriterMetrics
 from polaris_synapse.order_gateway.order_port import OrderPort
 
 #: How often each book is said in full, for those who begin to listen later than it did.
@@ -49,6 +51,11 @@ class MarketDataHandler:
         #: Followed within the host's own step, so that a book said in full is never behind its changes.
         self._books = MarketViews(trades_max=_VIEW_TRADES_MAX, candles_max=_VIEW_TRADES_MAX)
         self._internal_books = InternalBooks(parts.outlet, parts.destinations, parts.clock)
+        cache = parts.gateway.cache
+        #: Tells the gateways' clients of the markets, where there is a cache to do it through.
+        self._channels = (
+            None if cache is None else MarketChannelsWriter(cache, parts.clock, MarketWriterMetrics(parts.registry))
+        )
         self._service = MarketDataService(parts.bus, parts.clock, parts.registry, settings, self._instruments)
         self._host = VolatileHost(
             room="market_data",
@@ -84,7 +91,10 @@ class MarketDataHandler:
 
     def _changed(self, partitions: frozenset[int]) -> None:
         """Partitions came or went: books that came have to be had in full."""
-        came, self._here = partitions - self._here, partitions
+        came, left, self._here = partitions - self._here, self._here - partitions, partitions
+        if self._channels is not None:
+            for symbol in (symbol for partition in left for symbol in self._of_partition(partition)):
+                self._channels.forget(symbol)
         for partition in sorted(came):
             for symbol in self._of_partition(partition):
                 self._start_book(symbol)
@@ -100,6 +110,8 @@ class MarketDataHandler:
         for output in local:
             self._books.take(output.message)
             self.parts.storage.candles.take(output.message)
+            if self._channels is not None:
+                self._channels.take(output.message)
             if isinstance(output.message, ResyncNeeded) and output.message.symbol in self._internal:
                 self._internal_books.ask(output.message.symbol)
         self.parts.bus.deliver(local)
@@ -174,7 +186,9 @@ class MarketDataHandler:
         candles = self.parts.storage.candles
         runs = (self._service.run, self._host.keep_time, self._follow_resyncs, self._say_books, candles.run)
         cache = self.parts.gateway.cache
-        return runs if cache is None else (*runs, LastPricesWriter(cache, self.parts.clock, self._marks).run)
+        if cache is None or self._channels is None:
+            return runs
+        return (*runs, LastPricesWriter(cache, self.parts.clock, self._marks).run, self._channels.run)
 
     def _marks(self) -> list[Mark]:
         """The marks of the symbols here: of one that left, another process knows a newer one."""

@@ -77,7 +77,9 @@ class _Base:
 class OrderGateway(_Base):
     """Order entry. It has no core, and as many instances as one likes; one of them tells people what happens."""
 
-    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_NORMALIZED, t.COMPLIANCE_ALERTS)
+    FACTS: Final = (t.EXECUTIONS, t.RISK_EVENTS, t.TRADING_DECISIONS, t.MARKET_DATA_MARKS, t.COMPLIANCE_ALERTS)
+    #: What clients hear of markets. With a cache it comes through that, of those symbols that somebody listens to.
+    WITHOUT_CACHE: Final = (t.MARKET_DATA_NORMALIZED,)
 
     def __init__(self, parts: ServiceParts) -> None:
         super().__init__(parts)
@@ -336,7 +338,10 @@ class ExecutionEngine(_Base):
 
 
 class Role:
-    """A service's name, the port of the settings that it takes, and how it is made."""
+    """A service's name, the port of the settings that it takes, and how it is made.
+
+    ``facts``, ``local_facts``: see ServiceParts. ``without_cache``: facts that it reads only where there is no cache.
+    """
 
     def __init__(
         self,
@@ -345,23 +350,31 @@ class Role:
         make: Callable[[ServiceParts], Service],
         facts: Iterable[str],
         local_facts: Iterable[str] = (),
+        without_cache: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.port = port
         self._make = make
         self._facts = tuple(facts)
         self._local_facts = tuple(local_facts)
+        self._without_cache = tuple(without_cache)
 
     def make(self, settings: DeskSettings, directory: Path, clock: Clock) -> tuple[ServiceParts, Service]:
         """The service and its parts."""
-        parts = ServiceParts(self.name, settings, directory, clock, facts=self._facts, local_facts=self._local_facts)
+        parts = ServiceParts(
+            self.name, settings, directory, clock, facts=self.facts(settings), local_facts=self._local_facts
+        )
         return parts, self._make(parts)
+
+    def facts(self, settings: DeskSettings) -> tuple[str, ...]:
+        """The topics of facts that the service reads from the brokers."""
+        return self._facts if settings.cache.url else (*self._facts, *self._without_cache)
 
 
 ROLES: Final[dict[str, Role]] = {
     role.name: role
     for role in (
-        Role("order-gateway", "gateway", OrderGateway, OrderGateway.FACTS),
+        Role("order-gateway", "gateway", OrderGateway, OrderGateway.FACTS, (), OrderGateway.WITHOUT_CACHE),
         Role("risk-manager", "risk", RiskManager, RiskManager.FACTS),
         Role("compliance-gateway", "compliance", ComplianceGateway, ComplianceGateway.FACTS),
         Role("order-matching-engine", "matching", MatchingEngine, MatchingEngine.FACTS),

@@ -22,7 +22,7 @@ from polaris_synapse.domain.reasons import explain
 from polaris_synapse.monitoring.alerts.alert import Alert, Severity
 
 #: The topics that carry them.
-TOPICS: Final = (topics.RISK_EVENTS, topics.COMPLIANCE_ALERTS, topics.MARKET_DATA_NORMALIZED)
+TOPICS: Final = (topics.RISK_EVENTS, topics.COMPLIANCE_ALERTS, topics.MARKET_DATA_MARKS)
 
 _EVERYWHERE: Final = "*"
 

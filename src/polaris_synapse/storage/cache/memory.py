@@ -15,6 +15,7 @@ from polaris_synapse.storage.cache.port import CacheUnavailableError, ChannelLis
 
 _BACKLOG_MESSAGES_MAX: Final = 10_000
 _NS: Final = 1_000_000_000
+_LOST: Final = "the listener was too slow, or the cache was switched off"
 
 
 class _MemoryListener:
@@ -22,10 +23,13 @@ class _MemoryListener:
 
     def __init__(self, channels: dict[str, set[_MemoryListener]]) -> None:
         self._channels = channels
+        self._is_cut = False
         self._send, self._receive = anyio.create_memory_object_stream[tuple[str, bytes]](_BACKLOG_MESSAGES_MAX)
 
     async def join(self, channels: Collection[str], /) -> None:
         """See ChannelListener."""
+        if self._is_cut:
+            raise CacheUnavailableError(_LOST)
         for channel in channels:
             self._channels[channel].add(self)
 
@@ -38,7 +42,7 @@ class _MemoryListener:
         """See ChannelListener."""
         async for heard in self._receive:
             yield heard
-        raise CacheUnavailableError("the listener was too slow, or the cache was switched off")
+        raise CacheUnavailableError(_LOST)
 
     def hand(self, channel: str, payload: bytes) -> None:
         """What was published. Who is too slow is cut off, as a server does."""
@@ -49,6 +53,7 @@ class _MemoryListener:
 
     def cut(self) -> None:
         """Let it hear nothing more than what waits."""
+        self._is_cut = True
         for listeners in self._channels.values():
             listeners.discard(self)
         self._send.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -187,18 +187,19 @@ class RedisCache:
         from redis.backoff import NoBackoff
 
         once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
-        async with AsyncExitStack() as stack:
-            if self._is_cluster:
-                clients: tuple[Any, ...] = (await self._node(**once),)
-            else:
-                client, others = _clients(self._url, self._seconds_max, **once)
-                clients = (client, *others)
-            for one in clients:
-                stack.push_async_callback(one.aclose)
-            listener = RedisListener(clients[0].pubsub(), _PREFIX, silence_seconds)
-            stack.push_async_callback(listener.close)
+        if self._is_cluster:
+            client, others = await self._node(**once), ()
+        else:
+            client, others = _clients(self._url, self._seconds_max, **once)
+        listener = RedisListener(client.pubsub(), _PREFIX, silence_seconds)
+        try:
             await _bounded(listener.open(), self._seconds_max)
             yield listener
+        finally:
+            with anyio.move_on_after(self._seconds_max, shield=True):
+                await listener.close()
+                for one in (client, *others):
+                    await one.aclose()
 
     async def _node(self, **options: Any) -> Any:
         """A client of one node of the cluster, any of them: each hears and says what all do."""

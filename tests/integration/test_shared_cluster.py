@@ -296,6 +296,43 @@ def test_a_gateway_that_starts_knows_the_last_prices(desk: ClusterDesk, redis: N
     until(lambda: redis.command("EXISTS", "polaris:price:BTCUSDT").strip(), lambda found: found.endswith("1"))
 
 
+def figure(desk: ClusterDesk, name: str, metric: str, number: int = 0) -> float:
+    """One figure of an instance, 0.0 where it has none yet."""
+    text = desk.client.get(f"{desk.service(name, number).url}/metrics").text
+    found = re.search(rf"^{metric} (\S+)", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_a_client_hears_a_market_through_redis(desk: ClusterDesk, redis: NativeRedis) -> None:
+    """Its gateway alone asks for the market. Redis dies: a gap, marks go on; it comes back: so do tops and trades."""
+    url = desk.service("order-gateway", 1).url.replace("http://", "ws://") + "/ws"
+    with connect(url, additional_headers=desk.signed("GET", "/ws"), proxy=None) as stream:
+
+        def hear(*wanted: tuple[str, str]) -> None:
+            left = set(wanted)
+            while left:
+                message = json.loads(stream.recv(timeout=WAIT_SECONDS_MAX))
+                left.discard((message.get("channel", ""), message.get("event", "")))
+
+        top, trade = ("market:BTCUSDT", "top"), ("market:BTCUSDT", "trade")
+        stream.send(json.dumps({"id": 1, "method": "subscribe", "params": {"channels": ["market:BTCUSDT"]}}))
+        hear(top, trade, ("market:BTCUSDT", "mark"))
+        assert "polaris:market:BTCUSDT" in redis.command("PUBSUB", "CHANNELS", "polaris:market:*")
+        assert [figure(desk, "order-gateway", "polaris_gateway_markets_heard", number) for number in (0, 1)] == [0, 1]
+        assert figure(desk, "order-gateway", "polaris_gateway_market_turns_total", 1) > 0
+        assert figure(desk, "order-gateway", "polaris_gateway_market_turns_total") == 0
+        assert figure(desk, "market-data-handler", "polaris_market_data_turns_published_total") > 0
+        redis.kill()
+        try:
+            hear(("status", "gap"))
+            hear(("market:BTCUSDT", "mark"))
+        finally:
+            redis.start()
+        hear(("market:BTCUSDT", "gap"), top, trade)
+        stream.send(json.dumps({"id": 2, "method": "unsubscribe", "params": {"channels": ["market:BTCUSDT"]}}))
+        until(lambda: redis.command("PUBSUB", "CHANNELS", "polaris:market:*"), lambda found: "BTCUSDT" not in found)
+
+
 def under_way(url: str, target: str, headers: dict[str, str], body: bytes) -> socket.socket:
     """A connection on which half a request has been sent."""
     host, _, port = url.removeprefix("http://").partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.unit.execution.paper_market import BTCUSDT
 from tests.unit.order_gateway.fake_desk import until
 
 from polaris_synapse.desk.credentials import FILE_NAME
+from polaris_synapse.desk.data_settings import CacheSection
 from polaris_synapse.desk.first_start import prepare_directory
 from polaris_synapse.desk.loading import load_settings
 from polaris_synapse.desk.services.base import ServiceParts
@@ -22,6 +24,7 @@ from polaris_synapse.desk.services.paper import PartitionedPaper
 from polaris_synapse.desk.services.roles import ROLES
 from polaris_synapse.domain.messages import BookUpdated, VenueReport
 from polaris_synapse.domain.reasons import Reason
+from polaris_synapse.domain.topics import MARKET_DATA_MARKS, MARKET_DATA_NORMALIZED
 from polaris_synapse.order_gateway.credentials import ApiKey
 from polaris_synapse.order_gateway.credentials_sqlite import SqliteCredentials
 from polaris_synapse.testing.clock import ManualClock
@@ -96,6 +99,21 @@ class Deaf:
 
     def reconnected(self) -> None:
         """The venue is back."""
+
+
+@pytest.mark.parametrize("url, reads_all", [("", True), ("redis://127.0.0.1:1/0", False)])
+async def test_a_gateway_with_a_cache_does_not_read_whole_markets(tmp_path: Path, url: str, reads_all: bool) -> None:
+    """Of markets the brokers then tell it marks and health alone; without a cache, everything."""
+    prepare_directory(tmp_path)
+    settings = load_settings("development")
+    settings = settings.model_copy(update={"cache": CacheSection(url=url)})
+    parts, _ = ROLES["order-gateway"].make(settings, tmp_path, ManualClock())
+    parts.bus.subscribe((MARKET_DATA_MARKS,), name="marks", backlog_messages_max=1, droppable=True)
+    with nullcontext() if reads_all else pytest.raises(ValueError, match=MARKET_DATA_NORMALIZED):
+        parts.bus.subscribe((MARKET_DATA_NORMALIZED,), name="all", backlog_messages_max=1, droppable=True)
+    agents = ROLES["llm-agents"].facts(settings)
+    assert {MARKET_DATA_MARKS, MARKET_DATA_NORMALIZED} <= set(agents), "their books come from whole markets"
+    await parts.gateway.close()
 
 
 async def test_execution_is_ready_when_the_paper_venue_has_its_books(tmp_path: Path) -> None:

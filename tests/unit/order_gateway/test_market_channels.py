@@ -56,8 +56,8 @@ async def test_a_turn_has_the_newest_top_and_all_trades_and_candles() -> None:
     """However often a top changes in a turn, one publication of the symbol says the last; trades keep their order."""
     cache = PublishedCache()
     writer, registry = writer_of(cache, ManualClock())
-    for message in (top(1), trade(1), top(2), candle(5), trade(2), top(3), trade(9, "ETHUSDT")):
-        writer.take(message)
+    for said in (top(1), trade(1), top(2), candle(5), trade(2), top(3), trade(9, "ETHUSDT")):
+        writer.take(said)
     book = BookUpdated(time_ns=1, symbol="BTCUSDT", source="x", sequence=1, bids=(), asks=(), is_snapshot=True)
     for message in (mark(), book, BookHealthChanged(time_ns=1, symbol="BTCUSDT", source="x", healthy=False)):
         writer.take(message)

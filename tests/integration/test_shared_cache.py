@@ -406,7 +406,11 @@ async def test_a_listener_that_is_too_slow_is_cut_off(single: NativeRedis) -> No
     async with cache.listen(silence_seconds=SECONDS_MAX) as listener:
         said = aiter(listener)
         async with anyio.create_task_group() as group:
-            group.start_soon(said.__anext__)
+
+            async def hear_one() -> None:
+                await anext(said)
+
+            group.start_soon(hear_one)
             await listener.join(["x"])
             await cache.publish({"x": b"first"})
         # Far more than the operating system takes for a connection that nobody reads.

@@ -106,7 +106,7 @@ async def test_a_gateway_with_a_cache_does_not_read_whole_markets(tmp_path: Path
     """Of markets the brokers then tell it marks and health alone; without a cache, everything."""
     prepare_directory(tmp_path)
     settings = load_settings("development")
-    settings = settings.model_copy(update={"cache": CacheSection(url=url)})
+    settings = settings.model_copy(update={"cache": CacheSection.model_validate({"url": url})})
     parts, _ = ROLES["order-gateway"].make(settings, tmp_path, ManualClock())
     parts.bus.subscribe((MARKET_DATA_MARKS,), name="marks", backlog_messages_max=1, droppable=True)
     with nullcontext() if reads_all else pytest.raises(ValueError, match=MARKET_DATA_NORMALIZED):

@@ -8,9 +8,9 @@ import pytest
 
 from polaris_synapse.bus.core import decode_message, encode_message
 from polaris_synapse.domain import messages
-from polaris_synapse.domain.messages import AnyMessage, Message, Tick
+from polaris_synapse.domain.messages import AnyMessage, BookHealthChanged, BookUpdated, Mark, MarketTrade, Message, Tick
 from polaris_synapse.domain.reasons import EXPLANATIONS, Reason
-from polaris_synapse.domain.topics import COMMAND_TOPICS, INBOXES, ROUTES
+from polaris_synapse.domain.topics import COMMAND_TOPICS, INBOXES, MARKET_DATA_MARKS, MARKET_DATA_NORMALIZED, ROUTES
 
 
 def test_every_message_has_a_route_and_a_place_in_the_union() -> None:
@@ -40,6 +40,14 @@ def test_topics_are_known_names(kind: type[Message]) -> None:
     inboxes = [topic for topic in topics if topic.endswith(".inbox")]
     assert set(inboxes) <= set(INBOXES)
     assert [topic for topic in topics if topic in COMMAND_TOPICS] == [] or len(topics) == 1
+
+
+def test_the_topic_of_marks_repeats_what_whole_markets_say_in_order() -> None:
+    """Who needs a book's health in its place among the book's changes finds all of it in one topic."""
+    repeated = {kind for kind, route in ROUTES.items() if MARKET_DATA_MARKS in route.topics}
+    assert repeated == {Mark, BookHealthChanged}
+    whole: set[type[Message]] = repeated | {BookUpdated, MarketTrade}
+    assert all(MARKET_DATA_NORMALIZED in ROUTES[kind].topics for kind in whole)
 
 
 def test_a_message_survives_json() -> None:

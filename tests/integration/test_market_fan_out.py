@@ -251,3 +251,25 @@ async def test_a_node_of_a_cluster_that_dies_is_a_gap_for_those_who_listen_there
         await anyio.to_thread.run_sync(victim.start)
         await anyio.to_thread.run_sync(cluster.wait_for_replicas)
         await desk.hear()
+
+
+async def test_a_line_that_is_cut_while_listeners_come_and_go_is_only_a_gap(single: NativeRedis) -> None:
+    """Whichever of reading, joining and leaving meets the cut first, the gateway goes on and hears again."""
+    async with running(single) as desk, anyio.create_task_group() as group:
+        gateway, visitor = desk.one, Ear()
+
+        async def come_and_go() -> None:
+            while True:
+                for symbol in SYMBOLS:
+                    gateway.hub.listen(f"market:{symbol}", visitor)
+                    await gateway.hub.joined([f"market:{symbol}"], visitor)
+                    await anyio.sleep(0.001)
+                    gateway.hub.leave(f"market:{symbol}", visitor)
+
+        group.start_soon(come_and_go)
+        for _ in range(6):
+            single.command("CLIENT", "KILL", "TYPE", "pubsub")
+            await desk.gap(gateway)
+            await desk.hear()
+            gateway.told()
+        group.cancel_scope.cancel()

@@ -57,7 +57,8 @@ class RedisListener:
         try:
             with anyio.fail_after(self._silence_seconds):
                 return await call()
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, RuntimeError, AttributeError) as error:
+            # The last two are redis-py's where a connection ends while one task reads and another writes.
             raise CacheUnavailableError(f"the line to the cache is lost: {type(error).__name__}") from error
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:

@@ -182,16 +182,9 @@ class RedisCache:
 
     @asynccontextmanager
     async def listen(self, *, silence_seconds: float) -> AsyncIterator[ChannelListener]:
-        """See SharedCache. The clients here do not try again: what they would repair in secret has lost messages."""
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        once: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
-        if self._is_cluster:
-            client, others = await self._node(**once), ()
-        else:
-            client, others = _clients(self._url, self._seconds_max, **once)
-        listener = RedisListener(client.pubsub(), _PREFIX, silence_seconds)
+        """See SharedCache."""
+        client, others = (await self._node(), ()) if self._is_cluster else _clients(self._url, self._seconds_max)
+        listener = RedisListener(client, _PREFIX, silence_seconds)
         try:
             await _bounded(listener.open(), self._seconds_max)
             yield listener
@@ -201,9 +194,14 @@ class RedisCache:
                 for one in (client, *others):
                     await one.aclose()
 
-    async def _node(self, **options: Any) -> Any:
-        """A client of one node of the cluster, any of them: each hears and says what all do."""
+    async def _node(self) -> Any:
+        """A client of one node of the cluster, any of them: each hears and says what all do.
+
+        Where that node does not answer the next attempt is to be at another one, and soon.
+        """
         from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
         try:
             await self._within(self._client.initialize())
@@ -212,7 +210,7 @@ class RedisCache:
             raise CacheUnavailableError("the cache's nodes are changing their roles") from error
         kept = {"password", "username", "socket_timeout", "socket_connect_timeout"}
         found = {name: value for name, value in self._client.connection_kwargs.items() if name in kept}
-        return Redis(host=node.host, port=node.port, **found, **options)
+        return Redis(host=node.host, port=node.port, retry=Retry(NoBackoff(), 0), **found)
 
     async def close(self) -> None:
         """See SharedCache."""
@@ -260,13 +258,13 @@ def _stream_id(text: str) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
-def _clients(url: str, seconds_max: float, **options: Any) -> tuple[Any, tuple[Any, ...]]:
+def _clients(url: str, seconds_max: float) -> tuple[Any, tuple[Any, ...]]:
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.cluster import ClusterNode
     from redis.asyncio.sentinel import Sentinel
 
     parts = urlsplit(url)
-    limits: dict[str, Any] = {"socket_timeout": seconds_max, "socket_connect_timeout": seconds_max, **options}
+    limits: dict[str, Any] = {"socket_timeout": seconds_max, "socket_connect_timeout": seconds_max}
     if parts.scheme not in {_CLUSTER, _SENTINEL}:
         return Redis.from_url(url, **limits), ()
     credentials, _, hosts = parts.netloc.rpartition("@")

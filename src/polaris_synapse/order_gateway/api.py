@@ -38,7 +38,8 @@ _DESCRIPTION: Final = (
     "The WebSocket at /ws takes JSON requests {id, method, params} with the methods login, ping, subscribe, "
     "unsubscribe, submit, cancel, cancel_all, replace, submit_list and cancel_list, answers {id, result} or "
     "{id, error}, and sends events of the channels orders, lists, executions, balances, positions, decisions, status "
-    "and market:SYMBOL. Its params are the bodies of the same names here."
+    "and market:SYMBOL. Its params are the bodies of the same names here. The event gap, on status or on the market it "
+    "is about, says that events may have been missed: read again what they told."
 )
 
 

@@ -177,8 +177,12 @@ class MarketChannels:
             self._changed.set()
 
     def unwant(self, symbol: str) -> None:
-        """Nobody listens to it any more."""
+        """Nobody listens to it any more, so nobody will have missed anything of it."""
         self._wanted.discard(symbol)
+        self._late.discard(symbol)
+        self._unread.discard(symbol)
+        self._last.pop(symbol, None)
+        self._heard_ns.pop(symbol, None)
         self._changed.set()
 
     async def joined(self, symbols: Collection[str]) -> bool:
@@ -234,8 +238,6 @@ class MarketChannels:
             left, joins = self._joined - self._wanted, self._wanted - self._joined
             if left:
                 self._joined -= left
-                for symbol in left:
-                    self._forget(symbol)
                 await listener.leave([channel_of(symbol) for symbol in left])
             if joins:
                 await listener.join([channel_of(symbol) for symbol in joins])
@@ -244,12 +246,6 @@ class MarketChannels:
                 self._tell_settled()
             else:
                 await self._changed.wait()
-
-    def _forget(self, symbol: str) -> None:
-        self._last.pop(symbol, None)
-        self._heard_ns.pop(symbol, None)
-        self._late.discard(symbol)
-        self._unread.discard(symbol)
 
     async def _watch(self, gap: Callable[[str], None]) -> None:
         """Tell of symbols that have fallen silent, once."""

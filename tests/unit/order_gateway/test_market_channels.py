@@ -275,6 +275,27 @@ async def test_who_begins_to_listen_without_the_cache_is_told_so(tmp_path: Path)
         assert before.told() == ear.told() == [("gap", True), ("trade", 1), ("trade", 2)]
 
 
+async def test_who_comes_after_a_loss_that_was_not_theirs_has_no_gap(tmp_path: Path) -> None:
+    """The last listener left while the cache was away: what was missed until somebody listens again is nobody's."""
+    async with world(tmp_path) as one:
+        before, after = Ear(), Ear()
+        await one.listen(before)
+        await one.say(trade(1))
+        await until(lambda: before.told() == [("trade", 1)])
+        one.cache.available = False
+        await until(lambda: before.told() == [("gap", True)])
+        one.hub.leave(CHANNEL, before)
+        await one.say(trade(2))
+        one.cache.available = True
+        one.clock.advance(RETRY_SECONDS)
+        await until(lambda: one.hub.listening == 2)
+        await anyio.wait_all_tasks_blocked()
+        await one.listen(after)
+        await one.say(trade(3))
+        await until(lambda: bool(after.heard))
+        assert after.told() == [("trade", 3)]
+
+
 async def test_a_turn_that_comes_twice_is_heard_once(tmp_path: Path) -> None:
     """A number that was heard already says nothing new; another writer begins with 1, or something is missing."""
     async with world(tmp_path) as one:

@@ -234,6 +234,7 @@ class PaperVenue:
     async def _follow_market(self) -> None:
         while True:
             subscription = self._bus.subscribe(
+                # One topic, in order: orders meet a book the moment it is well again, so its levels must be there.
                 (MARKET_DATA_NORMALIZED,),
                 name="paper-venue",
                 backlog_messages_max=self._settings.market_backlog_messages_max,

@@ -354,3 +354,19 @@ def test_the_search_for_banned_calls_finds_them(code: str, expected: list[str]) 
 def test_the_search_for_swallowed_exceptions_finds_them(handler: str, expected: int) -> None:
     """The lint sees handlers of everything that do nothing, and leaves those of one named error alone."""
     assert len(list(swallowed_exceptions_in(ast.parse(f"try:\n f()\n{handler}")))) == expected
+
+
+#: What takes the first key of a plain dictionary out of it. CPython looks at the place of every entry that has left
+#: before it finds the first one there, which takes microseconds where some thousands have.
+TAKES_OLDEST: Final = re.compile(r"(?:\bdel [\w.]+\[|\.pop\()next\(iter\(")
+
+
+def test_what_forgets_its_oldest_entry_finds_it_at_once() -> None:
+    """Only an OrderedDict has its oldest entry at hand, with ``popitem(last=False)``."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if TAKES_OLDEST.search(line)
+    ]
+    assert not found, f"a plain dictionary is asked for its oldest entry at {', '.join(found)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -111,7 +112,7 @@ class Sessions:
     def __init__(self, settings: ConversationSettings, new_id: Callable[[], str]) -> None:
         self._settings = settings
         self._new_id = new_id
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._sessions: OrderedDict[tuple[str, str], Session] = OrderedDict()
 
     def of(self, principal: Principal, session_id: str, now_ns: int, kept: Remembered | None = None) -> Session:
         """The session of that id, or a new one where the principal has none of that id any more.
@@ -147,4 +148,4 @@ class Sessions:
         if len(own) >= self._settings.sessions_of_one_max:
             del self._sessions[own[0]]
         elif len(self._sessions) >= self._settings.sessions_max:
-            del self._sessions[next(iter(self._sessions))]
+            self._sessions.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import StrEnum
 from typing import Final
 
@@ -40,13 +41,13 @@ class AlertBox:
     """The alerts that await review, the oldest first."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, ComplianceAlert] = {}
+        self.waiting: OrderedDict[str, ComplianceAlert] = OrderedDict()
 
     def add(self, alert: ComplianceAlert) -> ComplianceAlert | None:
         """Take a new alert in. Where the box was full, the oldest one, now UNREVIEWED, comes out."""
         pushed_out = None
         if len(self.waiting) >= OPEN_ALERTS_MAX:
-            oldest = self.waiting.pop(next(iter(self.waiting)))
+            _, oldest = self.waiting.popitem(last=False)
             pushed_out = replace(oldest, status=AlertStatus.UNREVIEWED.value, time_ns=alert.time_ns)
         self.waiting[alert.alert_id] = alert
         return pushed_out

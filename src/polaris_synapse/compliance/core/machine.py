@@ -96,7 +96,7 @@ class ComplianceCore(Recording):
         self._activities.by_account = OrderedDict(state.activities)
         self._activities.by_order = OrderedDict(state.orders)
         self._alerts = AlertBox()
-        self._alerts.waiting = {alert.alert_id: alert for alert in state.alerts}
+        self._alerts.waiting = OrderedDict((alert.alert_id, alert) for alert in state.alerts)
         self._valuation, self._monitor = _derived(state, self._activities)
 
     def state_hash(self) -> str:

@@ -98,15 +98,69 @@ class Book(TakingBook):
             operation = row[0]
         except IndexError:
             raise no_command(row) from None
-        if self.pending and self.status == TRADING and not self._stepwise:
-            require_command(row)
-            return self._settle([]) + self._carry_out(row)
-        # The two that nearly all commands are, without a way round.
-        if operation == 0:
-            return self._submit(row)
+        if self.pending:
+            return self._apply_while_pending(row)
         if operation == 1:
             return self._cancel(row)
-        return self._carry_out(row)
+        if operation:
+            return self._carry_out(row)
+        # Nearly all others are plain limit and market orders on a book without guards: the same as in _submit, sooner.
+        try:
+            _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
+            takes = _QUICK_FLAGS[flags]
+        except (KeyError, ValueError):
+            return self._submit(row)
+        entries = self.entries
+        if (
+            stop
+            or trailing
+            or display
+            or minimum
+            or budget
+            or expire
+            or not self._plain
+            or (order_id | account | price | quantity) >> _QUICK_BITS
+            or not order_id
+            or not quantity
+            or not (price or flags & _MARKET_BIT)
+            or order_id in entries
+            or len(entries) >= self._orders_max
+        ):
+            return self._submit(row)
+        side = flags & 1
+        if side:
+            ladder, key, facing, limit_key = self.asks, -price, self.bids.keys, price
+        else:
+            ladder, key, facing, limit_key = self.bids, price, self.asks.keys, -price
+        self.entered_lots += quantity
+        if takes or (facing and facing[-1] >= limit_key):
+            if flags & _MARKET_BIT:
+                if price:
+                    self.entered_lots -= quantity
+                    return self._submit(row)
+                limit_key = -COLUMN_MAX
+            events: list[EventRow] = [(_ACCEPTED, order_id, side, price, 0, quantity, 0, 0)]
+            entry = Entry(order_id, account, flags, price, quantity, 0, quantity)
+            left = self._match(events, entry, quantity, limit_key)
+            if left or self._stopped:
+                self._finish(events, entry, left)
+            return self._settle(events) if self._seen else events
+        entries[order_id] = entry = Entry(order_id, account, flags, price, quantity, quantity, quantity)
+        level = ladder.levels.get(key)
+        if level is None:
+            ladder.append(entry)
+        else:
+            level.lots += quantity
+            level.live += 1
+            level.queue.append(entry)
+        return [(_ACCEPTED, order_id, side, price, quantity, quantity, 0, 0)]
+
+    def _apply_while_pending(self, row: CommandRow) -> list[EventRow]:
+        """Orders that have fired go before the command, unless they are told one by one when it is their turn."""
+        if self.status != TRADING or self._stepwise:
+            return self._carry_out(row)
+        require_command(row)
+        return self._settle([]) + self._carry_out(row)
 
     def _carry_out(self, row: CommandRow) -> list[EventRow]:
         try:
@@ -229,56 +283,6 @@ class Book(TakingBook):
             _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
         except ValueError:
             raise no_command(row) from None
-        entries, takes = self.entries, _QUICK_FLAGS.get(flags)
-        if (
-            takes is None
-            or stop
-            or trailing
-            or display
-            or minimum
-            or budget
-            or expire
-            or not self._plain
-            or (order_id | account | price | quantity) >> _QUICK_BITS
-            or not order_id
-            or not quantity
-            or not (price or flags & _MARKET_BIT)
-            or order_id in entries
-            or len(entries) >= self._orders_max
-            or self.pending
-        ):
-            return self._submit_any(row)
-        # From here on a plain limit or market order on a book without guards: as in _submit_any, only sooner.
-        side = flags & 1
-        if side:
-            ladder, key, facing, limit_key = self.asks, -price, self.bids.keys, price
-        else:
-            ladder, key, facing, limit_key = self.bids, price, self.asks.keys, -price
-        self.entered_lots += quantity
-        if takes or (facing and facing[-1] >= limit_key):
-            if flags & _MARKET_BIT:
-                if price:
-                    self.entered_lots -= quantity
-                    return self._submit_any(row)
-                limit_key = -COLUMN_MAX
-            events: list[EventRow] = [(_ACCEPTED, order_id, side, price, 0, quantity, 0, 0)]
-            entry = Entry(order_id, account, flags, price, quantity, 0, quantity)
-            left = self._match(events, entry, quantity, limit_key)
-            if left or self._stopped:
-                self._finish(events, entry, left)
-            return self._settle(events) if self._seen else events
-        entries[order_id] = entry = Entry(order_id, account, flags, price, quantity, quantity, quantity)
-        level = ladder.levels.get(key)
-        if level is None:
-            ladder.append(entry)
-        else:
-            level.lots += quantity
-            level.live += 1
-            level.queue.append(entry)
-        return [(_ACCEPTED, order_id, side, price, quantity, quantity, 0, 0)]
-
-    def _submit_any(self, row: CommandRow) -> list[EventRow]:
-        _, flags, order_id, account, price, quantity, stop, trailing, display, minimum, budget, expire = row
         refusal = self._refusal(row)
         if refusal:
             return [(_REJECTED, order_id, flags & 1, price, 0, quantity, int(refusal), 0)]

@@ -34,7 +34,8 @@ def main() -> None:
     if arguments.json:
         print_json(report)
     else:
-        print_figures(report.figures, [f"{report.accepted:,} of {report.sent:,} orders were accepted"])
+        sentences = [f"{report.accepted:,} of {report.sent:,} orders were accepted", report.forms_in_use]
+        print_figures(report.figures, sentences)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from polaris_synapse.compiled import plain_packages
+from polaris_synapse.compiled import cores_in_use, plain_packages
 from polaris_synapse.testing import order_benchmark
 from polaris_synapse.testing.core_benchmark import CorePlan, run_core_benchmark
 from polaris_synapse.testing.load_clients import LoadClientError
@@ -28,6 +28,7 @@ def test_the_core_path_is_measured_and_profiled(tmp_path: Path) -> None:
     assert names["whole path, groups of 100"] > 0
     assert names["whole path, groups of 100, with read models"] > 0
     assert report.accepted == report.sent > 0
+    assert report.forms_in_use == cores_in_use()
     assert steps[-1] == 1.0
     listed = profile.read_text(encoding="utf-8")
     assert "embedded.py" in listed
@@ -45,6 +46,8 @@ def test_the_order_path_is_measured_on_a_real_desk(tmp_path: Path) -> None:
     report = run_order_benchmark(plan, lambda *_: None)
     names = {figure.name: figure.value for figure in report.figures}
     assert names["REST, 2 connections"] > 0
+    assert names["REST, 100 connections"] > 0
+    assert report.forms_in_use == cores_in_use()
     assert names["REST batches of 5, 2 connections"] > 0
     assert names["WebSocket, 2 connections, 4 in flight"] > 0
     assert names["WebSocket, open loop at 50/s, p99"] > 0

@@ -41,9 +41,8 @@ def publish_outputs(
 ) -> None:
     """Publish what followed from the input at ``offset``, and add the answers among it to ``answers``."""
     for core, index, message in outputs:
-        kind = type(message)
         if type(message) is Answer:
             answers.append(message)
-        hearers = listeners.get(kind)
+        hearers = listeners.get(type(message))
         if hearers is not None:
             publish(hearers, core, offset, index, message)

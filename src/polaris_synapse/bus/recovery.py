@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct
 
 from polaris_synapse.bus.cascade import Cascade, CascadeError, CoreFailedError, Output
-from polaris_synapse.bus.core import Core, Envelope
+from polaris_synapse.bus.core import Core
 from polaris_synapse.bus.journal import (
     JournalCorruptError,
     JournalError,
@@ -19,6 +19,7 @@ from polaris_synapse.bus.journal import (
     TornTail,
     decode_group,
 )
+from polaris_synapse.bus.publishing import publish
 from polaris_synapse.bus.snapshots import UnusableSnapshotError, load_snapshot, restore_cores
 from polaris_synapse.bus.subscriptions import BusSubscription, accepted_envelope, is_accepted
 from polaris_synapse.domain.messages import Answer, Command, ListInstrument, Message
@@ -212,15 +213,5 @@ def _recording_listeners(recorders: Iterable[BusSubscription]) -> _Listeners:
 
 def _release(offset: int, outputs: list[Output], listeners: _Listeners) -> None:
     for core, index, output in outputs:
-        for recorder, topic in listeners.get(type(output), ()):
-            if offset > recorder.recorded_offset:
-                recorder.pending.append(
-                    Envelope(
-                        topic=topic,
-                        core=core,
-                        partition=0,
-                        offset=offset,
-                        index=index,
-                        message=output,  # type: ignore[arg-type]  # AnyMessage is the union of every Message
-                    )
-                )
+        lacking = tuple(pair for pair in listeners.get(type(output), ()) if offset > pair[0].recorded_offset)
+        publish(lacking, core, offset, index, output)

@@ -98,6 +98,8 @@ def core(
             CorePlan(directory=directory or Path.cwd(), orders=count, profile=profile), progress
         )
     _show("Order path in one process", report, report.figures, json_output)
+    if not json_output:
+        console().print(report.forms_in_use)
 
 
 @bench_app.command(epilog="Example:  polaris bench matching --runs 5")

@@ -31,7 +31,7 @@ from polaris_synapse.bus.embedded import EmbeddedHost
 from polaris_synapse.bus.journal_sqlite import SqliteJournal
 from polaris_synapse.bus.port import BusError
 from polaris_synapse.bus.settings import HostSettings
-from polaris_synapse.compiled import PLAIN_OPTION, plain_packages
+from polaris_synapse.compiled import PLAIN_OPTION, cores_in_use, plain_packages
 from polaris_synapse.compiled.sources import COMPILED
 from polaris_synapse.desk.cores import durable_cores
 from polaris_synapse.desk.loading import load_settings
@@ -76,12 +76,13 @@ class CorePlan(Struct, frozen=True, kw_only=True):
 
 
 class CoreReport(Struct, frozen=True, kw_only=True):
-    """``accepted`` orders of all that were sent."""
+    """``accepted`` orders of all that were sent. ``forms_in_use`` says in a sentence what ran compiled."""
 
     figures: tuple[Figure, ...]
     machine: Machine
     sent: int
     accepted: int
+    forms_in_use: str
 
 
 class _Split:
@@ -223,7 +224,9 @@ async def _measure(plan: CorePlan, directory: Path, machine: Machine, progress: 
     progress("done", 1.0)
     if accepted < sent // 2:
         raise CoreBenchmarkError(f"only {accepted} of {sent} orders were accepted")
-    return CoreReport(figures=tuple(figures), machine=machine, sent=sent, accepted=accepted)
+    return CoreReport(
+        figures=tuple(figures), machine=machine, sent=sent, accepted=accepted, forms_in_use=cores_in_use()
+    )
 
 
 async def _profiled(plan: CorePlan, directory: Path) -> str:

@@ -26,6 +26,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
+from polaris_synapse.compiled import cores_in_use
 from polaris_synapse.monitoring.figures import Figure
 from polaris_synapse.testing.desk_process import DeskProcess
 from polaris_synapse.testing.load_clients import HttpLoad, LoadClientError
@@ -76,13 +77,17 @@ class OrderPlan(Struct, frozen=True, kw_only=True):
 
 
 class OrderReport(Struct, frozen=True, kw_only=True):
-    """``acknowledged`` orders were all found in the read model; ``refused`` counts refusals by reason."""
+    """``acknowledged`` orders were all found in the read model; ``refused`` counts refusals by reason.
+
+    ``forms_in_use`` says in a sentence what of the desk ran compiled.
+    """
 
     figures: tuple[Figure, ...]
     machine: Machine
     acknowledged: int
     fills: int
     refused: dict[str, int]
+    forms_in_use: str
     slow: tuple[str, ...] = ()
 
 
@@ -326,6 +331,7 @@ def run_order_benchmark(plan: OrderPlan, progress: Progress) -> OrderReport:
         acknowledged=len(tally.order_ids),
         fills=fills,
         refused=dict(tally.refused),
+        forms_in_use=cores_in_use(),
         slow=slow,
     )
 
@@ -335,6 +341,7 @@ def sentences(report: OrderReport) -> Iterator[str]:
     yield f"{report.acknowledged:,} orders acknowledged, all found in the read model; {report.fills:,} fills"
     for reason, count in sorted(report.refused.items()):
         yield f"{count:,} refused: {reason}"
+    yield report.forms_in_use
     yield from report.slow
 
 

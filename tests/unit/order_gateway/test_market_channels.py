@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class PublishedCache(MemoryCache):
         super().__init__()
         self.published: list[dict[str, MarketTurn]] = []
 
-    async def publish(self, payloads: dict[str, bytes], /) -> None:  # type: ignore[override]  # what we hand over
+    async def publish(self, payloads: Mapping[str, bytes], /) -> None:
         """See SharedCache."""
         await super().publish(payloads)
         self.published.append(
@@ -203,17 +203,17 @@ async def test_marks_and_health_come_over_the_bus(tmp_path: Path) -> None:
         assert one.gateway.service.hub.listening == 2
 
 
-async def test_without_a_cache_everything_comes_over_the_bus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cache", [None, MemoryCache()], ids=["none", "for other purposes"])
+async def test_without_a_cache_everything_comes_over_the_bus(tmp_path: Path, cache: MemoryCache | None) -> None:
     """A gateway by itself, and one whose cache serves other purposes, hear whole markets from the bus."""
-    for cache in (None, MemoryCache()):
-        async with running_gateway(tmp_path, cache=cache) as gateway:
-            assert gateway.desk.subscriptions["market_data.normalized"]
-            assert "market_data.marks" not in gateway.desk.subscriptions
-            ear = Ear()
-            gateway.service.hub.listen(CHANNEL, ear)
-            await gateway.service.hub.joined([CHANNEL], ear)
-            gateway.desk.publish(trade(1))
-            await until(lambda ear=ear: ear.told() == [("trade", 1)])  # type: ignore[misc]  # bound now
+    async with running_gateway(tmp_path, cache=cache) as gateway:
+        assert gateway.desk.subscriptions["market_data.normalized"]
+        assert "market_data.marks" not in gateway.desk.subscriptions
+        ear = Ear()
+        gateway.service.hub.listen(CHANNEL, ear)
+        await gateway.service.hub.joined([CHANNEL], ear)
+        gateway.desk.publish(trade(1))
+        await until(lambda: ear.told() == [("trade", 1)])
 
 
 async def test_a_cache_that_is_lost_is_one_gap_and_comes_back_by_itself(tmp_path: Path) -> None:
@@ -367,13 +367,17 @@ async def test_the_writer_goes_on_by_itself() -> None:
     """It publishes turn by turn, waits longer where the cache is away, and goes on when it is back."""
     cache, clock = PublishedCache(), ManualClock()
     writer, _ = writer_of(cache, clock)
+
+    async def until_published(turns: int) -> None:
+        await until(lambda: len(cache.published) == turns)
+
     async with anyio.create_task_group() as group:
         group.start_soon(writer.run)
         await until(lambda: clock.sleepers == 1)
         for number in (1, 2):
             writer.take(trade(number))
             clock.advance(market_channels.GATHER_SECONDS)
-            await until(lambda number=number: len(cache.published) == 1 + number)  # type: ignore[misc]  # bound now
+            await until_published(1 + number)
         cache.available = False
         clock.advance(market_channels.GATHER_SECONDS)
         await until(lambda: clock.sleepers == 1)
